@@ -1,0 +1,66 @@
+"""The one error family of the build half. Facts as attributes; only ``cli`` prints them and exits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .install_release.errors import Problem
+
+__all__ = [
+    "ArtifactError", "BuildError", "EnvError", "LockError", "Problem", "RecipeError", "SourceError", "StepError", "StoreError",
+    "TargetError", "UsageError", "WheelhouseError",
+]
+
+
+class BuildError(Exception):
+    """Refused or failed, with nothing left behind. ``status`` is the exit status; ``problems`` are all reasons of one check."""
+
+    status = 3
+
+    def __init__(self, message: str, problems: Iterable[Problem] = (), *, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = tuple(problems)
+        self.next_step = next_step
+
+
+class UsageError(BuildError):
+    """The command line makes no sense."""
+
+    status = 2
+
+
+class RecipeError(BuildError):
+    """The recipe is not what recipes/example.toml says it can be."""
+
+
+class SourceError(BuildError):
+    """The commit can't be exported, or holds what must not be packed."""
+
+
+class TargetError(BuildError):
+    """The target interpreter can't be found or asked."""
+
+
+class LockError(BuildError):
+    """The lock is missing, stale, unreadable, or doesn't cover the target."""
+
+
+class WheelhouseError(BuildError):
+    """A distribution can't be downloaded, built or trusted."""
+
+
+class EnvError(BuildError):
+    """The wheels don't make one environment."""
+
+
+class StepError(BuildError):
+    """A build step failed."""
+
+
+class ArtifactError(BuildError):
+    """An artifact breaks a law of docs/format.md."""
+
+
+class StoreError(BuildError):
+    """The store can't be reached, or says no."""

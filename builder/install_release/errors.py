@@ -1,0 +1,69 @@
+"""The one error family of the install half. Facts as attributes; only ``cli`` prints them and exits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason for a refusal: where it is, what is wrong, and what to do about it."""
+
+    where: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" {self.remedy}" if self.remedy else "")
+
+
+class InstallError(Exception):
+    """Base of the family. ``status`` is the exit status; ``problems`` are all reasons found by one check."""
+
+    status = 1
+
+    def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = tuple(problems)
+
+
+class UsageError(InstallError):
+    """The command line makes no sense."""
+
+    status = 2
+
+
+class RefusedError(InstallError):
+    """Refused before anything was changed."""
+
+    status = 3
+
+
+class ArtifactError(RefusedError):
+    """The artifact is damaged, hostile, or of a format this installer does not read."""
+
+
+class RolledBackError(InstallError):
+    """It failed half-way, and what was there before is there again."""
+
+    status = 4
+
+
+class DegradedError(InstallError):
+    """It failed, and the way back failed too: nothing more is touched."""
+
+    status = 5
+
+
+class BusyError(InstallError):
+    """Another installer holds the lock."""
+
+    status = 6
+
+
+class DamagedError(InstallError):
+    """The state below the root contradicts itself: an operator has to look."""
+
+    status = 7

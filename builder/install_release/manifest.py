@@ -1,0 +1,296 @@
+"""The manifest: the contract of both halves, and the one thing that a signature signs.
+
+``release/release.json`` is canonical JSON (ASCII, keys sorted, no white space, no floats, no duplicate keys). Its sha256
+names the release; everything else in an artifact hangs off it by digests. docs/format.md describes every key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from typing import Any, Mapping, Union, get_type_hints
+
+from .errors import ArtifactError, Problem
+
+FORMAT = 1
+MAX_BYTES = 8 << 20  # of a manifest
+MAX_TABLE_BYTES = 64 << 20  # of one layer's compressed table
+MAX_SEGMENT_BYTES = 16 << 20  # of one segment, compressed or inflated
+
+TOPS: Mapping[str, str] = {  # kind of layer -> the one directory of release/ that its paths are below
+    "src": "src",
+    "etc": "etc",
+    "assets": "assets",
+    "env": "venv",
+    "wheel": "venv",
+    "pex": "pex",
+    "wheelhouse": "wheelhouse",
+    "git": "git",
+    "python": "python",
+}
+ENV_KINDS = ("venv", "pex", "wheelhouse")
+ENV_LAYERS = ("env", "wheel", "pex", "wheelhouse", "python")  # kinds of layer that an environment is made from
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bytes of the file: ``offset`` (from the end of the signatures), ``bytes`` compressed, ``size`` inflated, sha256 of the compressed."""
+
+    offset: int
+    bytes: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its table of contents first, then its segments, ``bytes`` long in all from ``table.offset`` on.
+
+    ``digest`` is the table's ``sha256``: it covers every byte of the layer, and names it everywhere.
+    """
+
+    name: str
+    kind: str
+    bytes: int
+    files: int
+    size: int  # of the files' contents, in bytes
+    table: Range
+
+    @property
+    def digest(self) -> str:
+        return self.table.sha256
+
+    @property
+    def top(self) -> str:
+        return TOPS[self.kind]
+
+
+@dataclass(frozen=True)
+class Libc:
+    """The C library that the wheels need: ``name`` is ``glibc`` or ``musl``; ``minimum`` like ``2.28``, or empty."""
+
+    name: str
+    minimum: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the environment was made for. ``python`` is ``3.11``, ``abi`` ``cp311``, ``platform`` ``linux_x86_64``.
+
+    ``byte_code`` is the magic number of the byte code that travels, in hexadecimal, or empty when there is none.
+    """
+
+    implementation: str
+    python: str
+    abi: str
+    platform: str
+    libc: Libc
+    byte_code: str
+
+
+@dataclass(frozen=True)
+class Env:
+    """The kind of environment (venv, pex, wheelhouse); ``share`` says whether releases with the same layers use one."""
+
+    kind: str
+    share: bool
+
+
+@dataclass(frozen=True)
+class Requires:
+    """What a host must have: links into ``shared/`` (paths relative to ``src/``), keys of ``shared/env``, commands, room on disk."""
+
+    linked_dirs: tuple[str, ...]
+    linked_files: tuple[str, ...]
+    env: tuple[str, ...]
+    commands: tuple[str, ...]
+    bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True)
+class Tail:
+    """All that follows the signatures, up to the gzip trailer: compressed and inflated length, CRC-32 of the inflated."""
+
+    bytes: int
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One release, described. Times are whole seconds since 1970 (UTC); nothing in it depends on when or by whom it was built."""
+
+    format: int
+    minimum_installer: str
+    name: str
+    version: str
+    commit: str
+    commit_time: int
+    root: str
+    keep_releases: int
+    target: Target
+    env: Env
+    requires: Requires
+    layers: tuple[Layer, ...]
+    installer: Range
+    end: Range
+    tail: Tail
+
+
+def canonical(value: Any) -> bytes:
+    """``value`` as canonical JSON, one line feed at its end."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """The manifest's one and only spelling."""
+    return canonical(asdict(manifest))
+
+
+def release_id(commit_time: int, manifest_bytes: bytes) -> str:
+    """``<commit time, UTC, 14 digits>-<12 hex of the manifest's sha256>``: derived from the manifest, never stored in it."""
+    stamp = datetime.fromtimestamp(commit_time, timezone.utc).strftime("%Y%m%d%H%M%S")
+    return f"{stamp}-{hashlib.sha256(manifest_bytes).hexdigest()[:12]}"
+
+
+RELEASE_ID = re.compile(r"\d{14}-[0-9a-f]{12}")
+
+
+def parse(data: bytes) -> Manifest:
+    """Read canonical JSON into a ``Manifest``. Raises ``ArtifactError`` with every problem found."""
+    value = load_canonical(data, "release.json")
+    if isinstance(value, dict) and value.get("format") != FORMAT:
+        raise ArtifactError(
+            "this artifact is of another format",
+            [Problem("format", f"is {value.get('format')!r}, this installer reads {FORMAT}", "Use the installer that travels in the artifact.")],
+        )
+    problems: list[Problem] = []
+    manifest = _build(Manifest, value, "", problems)
+    if not problems:
+        problems = list(_contradictions(manifest))
+    if problems:
+        raise ArtifactError("the manifest is not valid", problems)
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def load_canonical(data: bytes, where: str) -> Any:
+    """JSON that is exactly what ``canonical`` writes: one spelling, so that two readers can't disagree."""
+    if len(data) > MAX_BYTES:
+        raise ArtifactError("the manifest is not valid", [Problem(where, f"is longer than {MAX_BYTES} bytes")])
+    try:
+        value = json.loads(data.decode("ascii"))
+        same = canonical(value) == data
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError("the manifest is not valid", [Problem(where, f"is no JSON: {error}")]) from None
+    if not same:
+        raise ArtifactError("the manifest is not valid", [Problem(where, "is not in canonical form (sorted keys, no white space, no floats, no duplicates)")])
+    return value
+
+
+def _build(kind: Any, value: Any, where: str, problems: list[Problem]) -> Any:
+    """``value`` as the dataclass ``kind``; what doesn't fit is added to ``problems``, and None returned."""
+    if not isinstance(value, dict):
+        problems.append(Problem(where or "release.json", "must be an object"))
+        return None
+    hints, before, made = get_type_hints(kind), len(problems), {}
+    names = [field.name for field in fields(kind)]
+    for key in sorted(set(value) - set(names)):
+        problems.append(Problem(_join(where, key), "is unknown"))
+    for key in names:
+        if key in value:
+            made[key] = _convert(hints[key], value[key], _join(where, key), problems)
+        else:
+            problems.append(Problem(_join(where, key), "is missing"))
+    return kind(**made) if len(problems) == before else None
+
+
+def _convert(hint: Any, value: Any, where: str, problems: list[Problem]) -> Any:
+    inner = getattr(hint, "__args__", None)
+    if inner:  # tuple[X, ...] is the only generic here
+        if not isinstance(value, list):
+            problems.append(Problem(where, "must be a list"))
+            return ()
+        return tuple(_convert(inner[0], item, f"{where}[{i}]", problems) for i, item in enumerate(value))
+    if hint in (str, bool, int):
+        if type(value) is not hint:
+            problems.append(Problem(where, f"must be {_WORDS[hint]}"))
+        elif hint is int and not 0 <= value < 1 << 53:
+            problems.append(Problem(where, "must be between 0 and 2^53"))
+        return value
+    return _build(hint, value, where, problems)
+
+
+_WORDS: Mapping[Any, str] = {str: "a string", bool: "true or false", int: "a whole number"}
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}")
+_LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]{0,199}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+def _contradictions(m: Manifest) -> "list[Problem]":
+    """What the types can't say. The ranges must tile the file: table and segments of each layer in turn, installer first, end last."""
+    found: list[Problem] = []
+
+    def check(good: Any, where: str, what: str) -> None:
+        if not good:
+            found.append(Problem(where, what))
+
+    check(NAME.fullmatch(m.name), "name", "must be lower-case letters, digits, '.', '_' or '-'")
+    check(_VERSION.fullmatch(m.version), "version", "holds characters that a version can't have")
+    check(_COMMIT.fullmatch(m.commit), "commit", "is no commit id")
+    check(m.commit_time < 253402300800, "commit_time", "is after the year 9999")
+    check(m.keep_releases >= 1, "keep_releases", "must be 1 or more")
+    check(m.root.startswith("/") and "\0" not in m.root and ".." not in m.root.split("/"), "root", "must be an absolute path")
+    check(m.env.kind in ENV_KINDS, "env.kind", f"is not one of {', '.join(ENV_KINDS)}")
+    check(re.fullmatch(r"\d+\.\d+", m.target.python), "target.python", "is no Python version like 3.11")
+    check(re.fullmatch(r"(\d+\.\d+)?", m.target.libc.minimum), "target.libc.minimum", "is no version like 2.28")
+    for where in ("linked_dirs", "linked_files"):
+        for path in getattr(m.requires, where):
+            check(safe_relative(path), f"requires.{where}", f"{path!r} is not a relative path")
+    for key in m.requires.env:
+        check(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key), "requires.env", f"{key!r} is no name of a variable")
+    position = 0
+    names: set[str] = set()
+    ranges: list[tuple[str, Range, int]] = [("installer", m.installer, m.installer.bytes)]
+    for layer in m.layers:
+        where = f"layers[{layer.name}]"
+        check(_LAYER.fullmatch(layer.name), where, "has a name that no layer can have")
+        check(layer.name not in names, where, "is there twice")
+        names.add(layer.name)
+        check(layer.kind in TOPS, where, f"is of an unknown kind, {layer.kind!r}")
+        check(0 < layer.table.bytes <= min(layer.bytes, MAX_TABLE_BYTES), where, "has a table of an impossible length")
+        ranges.append((f"{where}.table", layer.table, layer.bytes))
+    ranges.append(("end", m.end, m.end.bytes))
+    for where, span, length in ranges:
+        check(_SHA256.fullmatch(span.sha256), where, "has no sha256")
+        check(span.offset == position, where, f"begins at {span.offset}, expected {position}: the ranges must tile the file")
+        position = span.offset + length
+    check(position == m.tail.bytes, "tail.bytes", f"is {m.tail.bytes}, the ranges end at {position}")
+    check(m.installer.bytes <= MAX_SEGMENT_BYTES and m.installer.size <= MAX_SEGMENT_BYTES, "installer", "is too long")
+    check(m.tail.crc32 < 1 << 32, "tail.crc32", "is no 32-bit number")
+    return found
+
+
+def safe_relative(path: str) -> bool:
+    """Whether ``path`` stays below the directory that it is relative to: no root, no ``..``, no empty part, no control character."""
+    parts = path.split("/")
+    return (
+        bool(path)
+        and len(path.encode("utf-8", "surrogatepass")) <= 4096
+        and len(parts) <= 128
+        and all(part not in ("", ".", "..") and len(part.encode("utf-8", "surrogatepass")) <= 255 for part in parts)
+        and path.isprintable()
+        and "\\" not in path[:1]
+    )

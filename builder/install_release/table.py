@@ -1,0 +1,164 @@
+"""A layer's table of contents: JSON Lines, read as a stream. docs/format.md describes every key.
+
+Two kinds of line: a **segment** (how many bytes, compressed and inflated, and their digest) and an **entry** (a directory,
+file or link). The lines of the segments that hold a file come before the file's line; entries are strictly sorted by path.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Iterable, Iterator, Union
+
+from .errors import ArtifactError, Problem
+from .manifest import MAX_SEGMENT_BYTES, safe_relative
+
+MODES = {"dir": ("755",), "file": ("644", "755"), "link": ("777",)}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``bytes`` compressed, ``size`` inflated, ``sha256`` of the compressed bytes. ``number`` counts from 0 within the layer."""
+
+    number: int
+    bytes: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One path of a layer, relative to ``release/``.
+
+    A file's ``size`` bytes begin at ``offset`` of the inflated segment ``segment``; a file that is larger than what is left
+    of its segment goes on at the start of the following ones. ``sha256`` is that of its contents. A link has a ``target``.
+    """
+
+    path: str
+    type: str  # dir, file, link
+    mode: str  # 644, 755, 777
+    size: int = 0
+    sha256: str = ""
+    segment: int = 0
+    offset: int = 0
+    target: str = ""
+
+
+Line = Union[Segment, Entry]
+_SEGMENT_KEYS = {"segment", "bytes", "size", "sha256"}
+_ENTRY_KEYS = {
+    "dir": {"path", "type", "mode"},
+    "file": {"path", "type", "mode", "size", "sha256", "segment", "offset"},
+    "link": {"path", "type", "mode", "target"},
+}
+
+
+def to_line(line: Line) -> bytes:
+    """A line's one spelling, line feed included."""
+    if isinstance(line, Segment):
+        value: dict[str, Any] = {"segment": line.number, "bytes": line.bytes, "size": line.size, "sha256": line.sha256}
+    else:
+        value = {key: getattr(line, key) for key in _ENTRY_KEYS[line.type]}
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def parse(lines: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
+    """Check and yield each line of the table of layer ``where``, whose paths must all be below ``top``.
+
+    Raises ``ArtifactError`` at the first line that breaks a rule: nothing after it can be trusted.
+    """
+    segments = 0
+    previous = b""
+    known_dirs: "set[str]" = set()
+    sizes: "dict[int, int]" = {}
+    for number, raw in enumerate(lines, 1):
+        value = _load(raw, where, number)
+        if "path" not in value:
+            segment = _segment(value, where, number)
+            if segment.number != segments:
+                _fail(where, number, f"segment {segment.number} is out of turn")
+            sizes[segment.number] = segment.size
+            sizes.pop(segment.number - 4096, None)  # a file that spans more is checked by its reader
+            segments += 1
+            yield segment
+            continue
+        entry = _entry(value, where, number)
+        key = entry.path.encode("utf-8")
+        if key <= previous:
+            _fail(where, number, f"{entry.path!r} is out of order or there twice")
+        previous = key
+        parent = entry.path.rpartition("/")[0]
+        if parent not in known_dirs and (parent or entry.path != top or entry.type != "dir"):
+            _fail(where, number, f"{entry.path!r} has no directory before it, or is not below {top}/")
+        if entry.type == "dir":
+            known_dirs.add(entry.path)
+        elif entry.type == "link":
+            _check_link(entry, top, where, number)
+        elif entry.size and (entry.segment >= segments or entry.offset + min(entry.size, 1) > sizes.get(entry.segment, 0)):
+            _fail(where, number, f"{entry.path!r} lies outside its segment")
+        yield entry
+
+
+def inside(path: str, target: str, top: str) -> bool:
+    """Whether a link at ``path`` that says ``target`` points to something below ``top/``, read by its letters alone."""
+    if not target or target.startswith("/") or "\0" in target or len(target) > 4095:
+        return False
+    parts = path.split("/")[:-1]
+    for part in target.split("/"):
+        if part == "..":
+            if len(parts) <= 1:
+                return False
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return parts[:1] == [top]
+
+
+def _check_link(entry: Entry, top: str, where: str, number: int) -> None:
+    if not inside(entry.path, entry.target, top):
+        _fail(where, number, f"the link {entry.path!r} points outside {top}/, to {entry.target!r}")
+
+
+def _load(raw: bytes, where: str, number: int) -> "dict[str, Any]":
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        _fail(where, number, "is no JSON object")
+    return value  # type: ignore[no-any-return]
+
+
+def _segment(value: "dict[str, Any]", where: str, number: int) -> Segment:
+    if set(value) != _SEGMENT_KEYS or not _whole(value, "segment", "bytes", "size") or not _digest(value["sha256"]):
+        _fail(where, number, "is no segment")
+    if not (0 < value["bytes"] <= MAX_SEGMENT_BYTES and 0 < value["size"] <= MAX_SEGMENT_BYTES):
+        _fail(where, number, "states a segment of an impossible length")
+    return Segment(value["segment"], value["bytes"], value["size"], value["sha256"])
+
+
+def _entry(value: "dict[str, Any]", where: str, number: int) -> Entry:
+    kind = value.get("type")
+    if not isinstance(kind, str) or set(value) != _ENTRY_KEYS.get(kind):
+        _fail(where, number, "has missing or unknown keys")
+    if not isinstance(value["path"], str) or not safe_relative(value["path"]):
+        _fail(where, number, f"{value['path']!r} is not a safe path")
+    if value["mode"] not in MODES[str(kind)]:
+        _fail(where, number, f"{value['path']!r} has mode {value['mode']!r}")
+    if kind == "file" and not (_whole(value, "size", "segment", "offset") and _digest(value["sha256"])):
+        _fail(where, number, f"{value['path']!r} is no file entry")
+    if kind == "link" and not isinstance(value["target"], str):
+        _fail(where, number, f"{value['path']!r} has no target")
+    return Entry(**value)
+
+
+def _whole(value: "dict[str, Any]", *keys: str) -> bool:
+    return all(type(value[key]) is int and 0 <= value[key] < 1 << 53 for key in keys)
+
+
+def _digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and value.strip("0123456789abcdef") == ""
+
+
+def _fail(where: str, number: int, what: str) -> None:
+    raise ArtifactError("a table of contents is not valid", [Problem(f"{where}, line {number}", what)])
