@@ -1,0 +1,273 @@
+"""An artifact, opened: its head is read and checked, everything else only by ranges, each hashed before it is inflated.
+
+    gzip header | manifest | signatures … | installer | layers … | end | CRC-32, length
+
+The manifest and the signatures lie in *stored* deflate blocks of one possible spelling: nothing is inflated before its
+digest was compared with the manifest, and no tar archive is parsed. docs/format.md is the specification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zlib
+from typing import Iterator, Optional, Tuple, Union
+
+from . import manifest as contract
+from . import table as tables
+from .crc import crc32_combine
+from .errors import ArtifactError, Problem
+from .manifest import Layer, Manifest, Range
+from .table import Line, Segment
+
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # RFC 1952: deflate, no flags, no time, unknown system
+TRAILER_BYTES = 8
+MTIME = 315532800  # 1980-01-01: GNU tar warns of 0, and zip can't say anything earlier
+MANIFEST_PATH = "release/release.json"
+MAX_SIGNATURE_BYTES = 64 << 10
+MAX_SIGNATURES = 16
+_BLOCK = 65535  # the longest stored block (RFC 1951, 3.2.4)
+_STEP = 64 << 10  # bytes that a stream gives at once
+
+
+def tar_header(path: bytes, size: int = 0, mode: int = 0o644, type: bytes = b"0", link: bytes = b"") -> bytes:
+    """One 512-byte header of a GNU tar: no owner, no group, no time but ``MTIME``. ``path`` and ``link`` hold at most 100 bytes."""
+    length = b"%011o\0" % size if size < 8 << 30 else b"\x80" + size.to_bytes(11, "big")
+    fields = (
+        path.ljust(100, b"\0"),
+        b"%07o\0" % mode,
+        b"%07o\0" % 0,
+        b"%07o\0" % 0,
+        length,
+        b"%011o\0" % MTIME,
+        b" " * 8,
+        type,
+        link.ljust(100, b"\0"),
+        b"ustar  \0",
+    )
+    header = bytearray(b"".join(fields).ljust(512, b"\0"))
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def padded(size: int) -> int:
+    """``size`` rounded up to whole tar blocks of 512 bytes."""
+    return -(-size // 512) * 512
+
+
+def member(path: str, data: bytes, mode: int = 0o644) -> bytes:
+    """A file in a tar: header, contents, padding."""
+    return (tar_header(path.encode("ascii"), len(data), mode) + data).ljust(512 + padded(len(data)), b"\0")
+
+
+def stored(payload: bytes) -> bytes:
+    """``payload`` in stored deflate blocks, none of them the last: the one spelling that a head may have."""
+    blocks = []
+    for start in range(0, len(payload), _BLOCK):
+        piece = payload[start : start + _BLOCK]
+        blocks.append(b"\0" + len(piece).to_bytes(2, "little") + (len(piece) ^ 0xFFFF).to_bytes(2, "little") + piece)
+    return b"".join(blocks)
+
+
+def signature_path(number: int) -> str:
+    """Where signature ``number`` (from 1) lies in the archive."""
+    return f"{MANIFEST_PATH}.sig.{number}"
+
+
+def inflate(data: bytes, size: int, where: str) -> bytes:
+    """The ``size`` bytes of one segment. Memory is bounded by ``size``. Raises ``ArtifactError`` unless they are exactly that many."""
+    unzip = zlib.decompressobj(-15)
+    try:
+        plain = unzip.decompress(data, size)
+        rest = unzip.decompress(unzip.unconsumed_tail, 1)
+    except zlib.error as error:
+        raise _damaged(where, f"can't be inflated: {error}") from None
+    if len(plain) != size or rest or unzip.unused_data or unzip.unconsumed_tail:
+        raise _damaged(where, f"does not inflate to the {size} bytes that are stated")
+    return plain
+
+
+class Artifact:
+    """A release in one file. ``read``, ``segment`` and ``table`` are safe to call from several threads.
+
+    ``manifest``, ``manifest_bytes`` (what a signature signs), ``id``, ``signatures`` (bytes, in order), ``size`` of the file.
+    """
+
+    def __init__(self, fd: int, name: str) -> None:
+        """Take over the descriptor of a regular file. Raises ``ArtifactError`` when the head isn't a release's."""
+        self.name = name
+        self._fd = fd
+        try:
+            self._open()
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _open(self) -> None:
+        facts = os.fstat(self._fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise ArtifactError("this is no release", [Problem(self.name, "is not a regular file", "Name the .tgz itself, or pipe it in and say -.")])
+        self.size = facts.st_size
+        if self._pread(0, len(GZIP_HEADER)) != GZIP_HEADER:
+            raise ArtifactError("this is no release", [Problem(self.name, "does not begin as a release does", "Was it copied whole, and made by build-release?")])
+        position = len(GZIP_HEADER)
+        self.manifest_bytes, position = self._member(position, MANIFEST_PATH, contract.MAX_BYTES)
+        self.manifest: Manifest = contract.parse(self.manifest_bytes)
+        self.id = contract.release_id(self.manifest.commit_time, self.manifest_bytes)
+        self.body = self.size - TRAILER_BYTES - self.manifest.tail.bytes
+        if self.body < position:
+            what = f"is {self.size} bytes long, {position - self.body} too few"
+            raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
+        signatures = []
+        while position < self.body and len(signatures) < MAX_SIGNATURES:
+            signature, position = self._member(position, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
+            signatures.append(signature)
+        self.signatures: Tuple[bytes, ...] = tuple(signatures)
+        if position != self.body:
+            what = f"is {self.size} bytes long, {self.body - position} too many"
+            raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
+        self._check_trailer()
+
+    def _check_trailer(self) -> None:
+        head, tail = b"".join(self._head_members()), self.manifest.tail
+        crc = crc32_combine(zlib.crc32(head), tail.crc32, tail.size)
+        expected = crc.to_bytes(4, "little") + ((len(head) + tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
+        if self._pread(self.size - TRAILER_BYTES, TRAILER_BYTES) != expected:
+            raise _damaged(self.name, "ends in another checksum than its manifest says")
+
+    def _member(self, position: int, path: str, most: int) -> Tuple[bytes, int]:
+        """The contents of the stored member at ``position``, and where it ends. What isn't spelled exactly as ``stored`` does is refused."""
+        header = self._pread(position + 5, 512)
+        try:
+            size = int(header[124:135], 8)
+        except ValueError:
+            size = -1
+        if not 0 <= size <= most or header != tar_header(path.encode("ascii"), size):
+            raise _damaged(self.name, f"has no {path} at byte {position}")
+        total = 512 + padded(size)
+        length = total + 5 * -(-total // _BLOCK)
+        found = self._pread(position, length)
+        blocks = (found[start + 5 : start + 5 + _BLOCK] for start in range(0, len(found), _BLOCK + 5))
+        payload = b"".join(blocks)
+        data = payload[512 : 512 + size]
+        if stored(member(path, data)) != found:
+            raise _damaged(self.name, f"spells {path} in another way than a release does")
+        return data, position + length
+
+    def read(self, span: Union[Range, Segment], offset: Optional[int] = None, where: str = "") -> bytes:
+        """The compressed bytes of a range, read once, their digest compared. ``offset`` counts from the end of the signatures."""
+        start = span.offset if isinstance(span, Range) else offset
+        assert start is not None
+        data = self._pread(self.body + start, span.bytes)
+        if len(data) != span.bytes or hashlib.sha256(data).hexdigest() != span.sha256:
+            raise _damaged(where or self.name, f"differs from its digest (bytes {self.body + start} to {self.body + start + span.bytes} of {self.name})")
+        return data
+
+    def segment(self, segment: Segment, offset: int, where: str) -> bytes:
+        """One segment of a layer, inflated. ``offset`` is where it begins, counted from the end of the signatures."""
+        return inflate(self.read(segment, offset, where), segment.size, where)
+
+    def table(self, layer: Layer) -> Iterator[Line]:
+        """The lines of a layer's table of contents, as a stream: the table is never held inflated."""
+        return tables.parse(self.table_lines(layer), layer.top, layer.name)
+
+    def table_lines(self, layer: Layer) -> Iterator[bytes]:
+        """The table's lines as they are written, without their line feeds: JSON between a tar header and padding."""
+        skip, rest = len(table_prefix(layer.name, 0)), b""
+        for piece in _inflate_stream(self.read(layer.table, where=layer.name), layer.table.size, layer.name):
+            *whole, rest = (rest + piece[skip:]).split(b"\n")
+            skip = max(0, skip - len(piece))
+            yield from whole
+            if len(rest) > 2 * _STEP:
+                raise _damaged(layer.name, "has a line in its table that no writer makes")
+        if rest.strip(b"\0"):
+            raise _damaged(layer.name, "has a table that ends in the middle of a line")
+
+    def sha256(self) -> str:
+        """The digest of the whole file: the head as it was read at opening, the rest read now (and again, against its digests, when it is used)."""
+        digest = hashlib.sha256(GZIP_HEADER + b"".join(map(stored, self._head_members())))
+        position = self.body
+        while position < self.size:
+            data = self._pread(position, min(16 * _STEP, self.size - position))
+            digest.update(data)
+            position += len(data)
+        return digest.hexdigest()
+
+    def _head_members(self) -> Iterator[bytes]:
+        yield member(MANIFEST_PATH, self.manifest_bytes)
+        for number, data in enumerate(self.signatures, 1):
+            yield member(signature_path(number), data)
+
+    def _pread(self, position: int, count: int) -> bytes:
+        pieces = []
+        while count > 0:
+            piece = os.pread(self._fd, count, position)
+            if not piece:
+                break
+            pieces.append(piece)
+            position += len(piece)
+            count -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> "Artifact":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_artifact(path: "Union[str, os.PathLike[str]]") -> Artifact:
+    """Open a file as an artifact. Raises ``ArtifactError``, also when it can't be read at all."""
+    name = os.fspath(path)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ArtifactError("the artifact can't be opened", [Problem(name, error.strerror or str(error), "Name a release .tgz that you can read.")]) from None
+    return Artifact(fd, name)
+
+
+def table_path(layer: str) -> str:
+    """Where a layer's table of contents lies in the archive."""
+    return f"release/layers/{layer}.jsonl"
+
+
+def long_name(path: bytes, type: bytes = b"L") -> bytes:
+    """GNU tar's way to say a name (``L``) or link target (``K``) of more than 100 bytes: a member before the member."""
+    header = tar_header(b"././@LongLink", len(path) + 1, 0o644, type)
+    return (header + path).ljust(512 + padded(len(path) + 1), b"\0")
+
+
+def table_prefix(layer: str, size: int) -> bytes:
+    """The tar header (long name included) of a layer's table of ``size`` bytes."""
+    name = table_path(layer).encode("ascii")
+    return (long_name(name) if len(name) > 100 else b"") + tar_header(name[:100], size)
+
+
+def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
+    """What ``inflate`` gives, in pieces of at most 64 KiB, for what is too long to hold."""
+    unzip = zlib.decompressobj(-15)
+    left = size
+    try:
+        while left:
+            piece = unzip.decompress(data, min(left, _STEP))
+            if not piece:
+                break
+            left -= len(piece)
+            data = unzip.unconsumed_tail
+            yield piece
+        extra = unzip.decompress(data, 1)
+    except zlib.error as error:
+        raise _damaged(where, f"can't be inflated: {error}") from None
+    if left or extra or unzip.unused_data or unzip.unconsumed_tail:
+        raise _damaged(where, f"does not inflate to the {size} bytes that are stated")
+
+
+def _damaged(where: str, what: str) -> ArtifactError:
+    return ArtifactError("the artifact is damaged", [Problem(where, what, "Copy it again, and compare its sha256.")])

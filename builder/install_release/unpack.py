@@ -1,0 +1,251 @@
+"""Layers to files: ranges are read once, hashed, inflated and written by a few threads, below a directory descriptor.
+
+Nothing is written outside that directory: every name is opened relative to the descriptor of its parent, links are never
+followed, and nothing that exists is opened for writing. Syncing is the caller's business (``durable``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+from .artifact import Artifact, inflate
+from .errors import ArtifactError, Problem
+from .manifest import Layer
+from .table import Entry, Segment
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass
+class Group:
+    """Consecutive segments, the file ranges in them, and where the first begins (from the end of the signatures).
+
+    One segment and any number of files, or several segments and the one file that spans them.
+    """
+
+    offset: int
+    segments: List[Segment] = field(default_factory=list)
+    files: List[Entry] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        return sum(segment.bytes for segment in self.segments)
+
+
+def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> Iterator[Group]:
+    """A layer's files, group by group, as its table is read; directories and links go to ``place`` at once.
+
+    Raises ``ArtifactError`` when the segments don't tile the layer, or a file isn't where its table says.
+    """
+    position, group = layer.table.offset + layer.table.bytes, Group(0)
+    for line in artifact.table(layer):
+        if isinstance(line, Segment):
+            if group.files or not group.segments:
+                if group.files:
+                    yield group
+                group = Group(position)
+            group.segments.append(line)
+            position += line.bytes
+        elif line.type == "file":
+            _check_file(group, line, layer)
+            group.files.append(line)
+            place(line)
+        else:
+            place(line)
+    if group.files:
+        yield group
+    if position != layer.table.offset + layer.bytes:
+        raise _wrong(layer.name, "its segments don't fill it")
+
+
+def _check_file(group: Group, entry: Entry, layer: Layer) -> None:
+    if not entry.size:
+        return
+    if len(group.segments) == 1:
+        only = group.segments[0]
+        good = entry.segment == only.number and entry.offset + entry.size <= only.size
+    else:
+        room = sum(segment.size for segment in group.segments)
+        good = not group.files and bool(group.segments) and entry.segment == group.segments[0].number and entry.offset + entry.size <= room
+    if not good:
+        raise _wrong(layer.name, f"{entry.path!r} is not where the table says")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An empty directory to unpack into. ``strip`` drops a path's first part (``venv/lib`` becomes ``lib``)."""
+
+    fd: int
+    strip: bool = False
+
+    def path(self, entry: Entry) -> str:
+        return entry.path.partition("/")[2] if self.strip else entry.path
+
+
+def unpack(
+    artifact: Artifact, layers: Sequence[Layer], to: Destination, *, threads: int = 2, on_entry: Optional[Callable[[Layer, Entry], None]] = None
+) -> None:
+    """Write ``layers`` below ``to``. Modes are exact whatever the umask. ``on_entry`` is called for each path, in the table's order.
+
+    Raises ``ArtifactError`` for what the artifact says wrongly, ``OSError`` for what the disk says; what was written stays.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
+    work = _Work(artifact, to, bool(umask & 0o755))
+    pool = ThreadPoolExecutor(threads)
+    running: "Deque[Future[None]]" = deque()
+    try:
+        for layer in layers:
+            for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry, on_entry)):  # type: ignore[misc]
+                running.append(pool.submit(work.write, layer, group))
+                while len(running) > threads + 1:  # bounds memory: a group in hand for each thread, and one waiting
+                    running.popleft().result()
+        while running:
+            running.popleft().result()
+    finally:
+        work.stop.set()
+        pool.shutdown(wait=True)
+        work.close()
+    work.make_links()
+    work.compare_twice_claimed()
+
+
+class _Work:
+    """What the threads share. Directories are made by the reader of the tables, files by the threads, links last."""
+
+    def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool) -> None:
+        self.artifact, self.to, self.must_chmod = artifact, to, must_chmod
+        self.stop = threading.Event()
+        self.directories: Set[str] = set()
+        self.links: Dict[str, str] = {}
+        self.twice: List[Tuple[str, Entry]] = []
+        self.local = threading.local()
+        self.walkers: List[_Walker] = []
+        self.walker = self._new_walker()
+
+    def _new_walker(self) -> "_Walker":
+        walker = _Walker(self.to.fd)
+        self.walkers.append(walker)
+        return walker
+
+    def place(self, layer: Layer, entry: Entry, on_entry: Optional[Callable[[Layer, Entry], None]]) -> None:
+        path = self.to.path(entry)
+        if entry.type == "dir" and path and path not in self.directories:
+            parent, _, name = path.rpartition("/")
+            fd = self.walker.directory(parent)
+            os.mkdir(name, 0o755, dir_fd=fd)
+            if self.must_chmod:
+                os.chmod(name, 0o755, dir_fd=fd)
+            self.directories.add(path)
+        elif entry.type == "link" and self.links.setdefault(path, entry.target) != entry.target:
+            raise _wrong(layer.name, f"{entry.path!r} is a link to two different places")
+        if on_entry is not None:
+            on_entry(layer, entry)
+
+    def write(self, layer: Layer, group: Group) -> None:
+        if self.stop.is_set():
+            return
+        if not hasattr(self.local, "walker"):
+            self.local.walker = self._new_walker()
+        if len(group.segments) == 1:
+            plain = self.artifact.segment(group.segments[0], group.offset, layer.name)
+            view = memoryview(plain)
+            for entry in group.files:
+                self._file(entry, [view[entry.offset : entry.offset + entry.size]])
+        else:
+            self._file(group.files[0], self._pieces(layer, group))
+
+    def _pieces(self, layer: Layer, group: Group) -> "Iterator[memoryview]":
+        """The contents of a file that spans segments, one at a time, so that memory doesn't grow with it."""
+        position, skip, left = group.offset, group.files[0].offset, group.files[0].size
+        for segment in group.segments:
+            plain = memoryview(self.artifact.segment(segment, position, layer.name))
+            piece = plain[skip : skip + left]
+            position, skip, left = position + segment.bytes, 0, left - len(piece)
+            yield piece
+
+    def _file(self, entry: Entry, pieces: "Iterable[memoryview]") -> None:
+        path = self.to.path(entry)
+        parent, _, name = path.rpartition("/")
+        directory = self.local.walker.directory(parent)
+        mode = int(entry.mode, 8)
+        try:
+            fd = os.open(name, _NEW_FILE, mode, dir_fd=directory)
+        except FileExistsError:
+            self.twice.append((path, entry))
+            return
+        try:
+            for piece in pieces:
+                while piece:
+                    piece = piece[os.write(fd, piece) :]
+            if self.must_chmod:
+                os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+
+    def make_links(self) -> None:
+        for path, target in sorted(self.links.items()):
+            parent, _, name = path.rpartition("/")
+            walker = _Walker(self.to.fd)
+            try:
+                os.symlink(target, name, dir_fd=walker.directory(parent))
+            finally:
+                walker.close()
+
+    def compare_twice_claimed(self) -> None:
+        """Two wheels may hold the same file (the namespace packages of old do): alike is fine, else it isn't clear which one is meant."""
+        for path, entry in self.twice:
+            walker = _Walker(self.to.fd)
+            try:
+                parent, _, name = path.rpartition("/")
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walker.directory(parent))
+                with os.fdopen(fd, "rb") as file:
+                    digest = hashlib.sha256()
+                    for piece in iter(lambda: file.read(1 << 20), b""):
+                        digest.update(piece)
+                    mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            finally:
+                walker.close()
+            if digest.hexdigest() != entry.sha256 or mode != int(entry.mode, 8):
+                raise _wrong(path, "two layers claim it, with different contents")
+
+    def close(self) -> None:
+        for walker in self.walkers:
+            walker.close()
+
+
+class _Walker:
+    """Descriptors of directories below a root, found part by part without following links; the last way down is kept open."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._way: List[Tuple[str, int]] = []
+
+    def directory(self, path: str) -> int:
+        """The descriptor of ``path`` (relative, "" is the root), valid until the next call."""
+        parts = path.split("/") if path else []
+        same = 0
+        while same < len(parts) and same < len(self._way) and parts[same] == self._way[same][0]:
+            same += 1
+        while len(self._way) > same:
+            os.close(self._way.pop()[1])
+        for part in parts[same:]:
+            above = self._way[-1][1] if self._way else self._root
+            self._way.append((part, os.open(part, _DIRECTORY, dir_fd=above)))
+        return self._way[-1][1] if self._way else self._root
+
+    def close(self) -> None:
+        while self._way:
+            os.close(self._way.pop()[1])
+
+
+def _wrong(where: str, what: str) -> ArtifactError:
+    return ArtifactError("the artifact is not valid", [Problem(where, what, "Build it again: build-release verify says what is wrong with it.")])
