@@ -233,7 +233,7 @@ def _join(where: str, key: str) -> str:
 
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}")
 _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -248,7 +248,7 @@ def _contradictions(m: Manifest) -> "list[Problem]":
             found.append(Problem(where, what))
 
     check(NAME.fullmatch(m.name), "name", "must be lower-case letters, digits, '.', '_' or '-'")
-    check(_VERSION.fullmatch(m.version), "version", "holds characters that a version can't have")
+    check(VERSION.fullmatch(m.version), "version", "holds characters that a version can't have")
     check(_COMMIT.fullmatch(m.commit), "commit", "is no commit id")
     check(m.commit_time < 253402300800, "commit_time", "is after the year 9999")
     check(m.keep_releases >= 1, "keep_releases", "must be 1 or more")

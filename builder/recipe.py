@@ -1,0 +1,463 @@
+"""toml → ``Recipe``. The dataclasses below are the schema: a field is a key, its reader says what the key may hold.
+
+recipes/example.toml describes every key; a test holds the two together.
+"""
+
+# ruff: noqa: RUF009 - _key makes a dataclasses.field, which is what the rule wants
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import tomllib
+
+from .errors import Problem, RecipeError
+from .install_release.manifest import ENV_KINDS, NAME, VERSION, safe_relative
+
+__all__ = ["BuildStep", "Dependencies", "EnvSpec", "HostSpec", "PythonSpec", "Recipe", "SourceSpec", "load"]
+
+T = TypeVar("T")
+Reader = Callable[[object, str], T]
+RECIPE_PREFIX = "recipe:"
+_REQUIRED: Any = object()
+
+
+class _Wrong(Exception):
+    """What a reader raises: every reason why a value is not what its key may hold."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+# Readers: (value, where) → the typed value, or _Wrong.
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise _Wrong(Problem(where, f"must be a string, not {_word(value)}."))
+    if not value or not value.isprintable():
+        raise _Wrong(Problem(where, "must not be empty." if not value else "must not hold control characters."))
+    return value
+
+
+def _flag(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(Problem(where, f"must be true or false, not {_word(value)}."))
+    return value
+
+
+def _whole(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1000:
+        raise _Wrong(Problem(where, f"must be a whole number from 1 to 1000, not {_shown(value)}."))
+    return value
+
+
+def _matching(pattern: re.Pattern[str], words: str) -> Reader[str]:
+    def read(value: object, where: str) -> str:
+        text = _text(value, where)
+        if not pattern.fullmatch(text):
+            raise _Wrong(Problem(where, f"must be {words}, not {_shown(text)}."))
+        return text
+
+    return read
+
+
+def _one_of(*choices: str) -> Reader[str]:
+    def read(value: object, where: str) -> str:
+        text = _text(value, where)
+        if text not in choices:
+            raise _Wrong(Problem(where, f"{_shown(text)} is not one of {', '.join(choices)}.", _did_you_mean(text, choices)))
+        return text
+
+    return read
+
+
+def _relative(value: object, where: str) -> str:
+    """A path below the directory it is relative to, without a slash at its end."""
+    text = _text(value, where)
+    path = text.rstrip("/").removeprefix("./")
+    if text.startswith("/"):
+        raise _Wrong(Problem(where, f"must be a relative path, {_shown(text)} is absolute."))
+    if not safe_relative(path):
+        raise _Wrong(Problem(where, f"must be a path that stays below its directory; {_shown(text)} does not."))
+    return path
+
+
+def _in_tree_or_recipe(value: object, where: str) -> str:
+    text = _text(value, where)
+    prefix = RECIPE_PREFIX if text.startswith(RECIPE_PREFIX) else ""
+    return prefix + _relative(text.removeprefix(prefix), where)
+
+
+def _absolute(value: object, where: str) -> str:
+    text = _text(value, where)
+    parts = text.split("/")[1:]
+    if not text.startswith("/") or not safe_relative("/".join(parts)):
+        raise _Wrong(Problem(where, f"must be an absolute path like /srv/shop, without '.', '..' or a slash at its end, not {_shown(text)}."))
+    return text
+
+
+def _python(value: object, where: str) -> str:
+    if isinstance(value, float):
+        raise _Wrong(Problem(where, f'must be a string: write "{value}", in quotes (3.10 without them is the number 3.1).'))
+    text = _text(value, where)
+    match = re.fullmatch(r"3\.(\d{1,3})", text)
+    if not match or int(match[1]) < 9:
+        raise _Wrong(Problem(where, f'must be a version like "3.11", 3.9 or newer, not {_shown(text)}.'))
+    return text
+
+
+def _repository(value: object, where: str) -> str:
+    text = _text(value, where)
+    if re.match(r"[a-z+]+://[^/@]*:[^/@]*@", text):
+        raise _Wrong(Problem(where, "must not hold a password.", "Use ssh, or git's own credential helper."))
+    if text.startswith("-"):
+        raise _Wrong(Problem(where, f"must be a path or a URL, not {_shown(text)}."))
+    return text
+
+
+def _requirement(value: object, where: str) -> str:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    text = _text(value, where)
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise _Wrong(Problem(where, f"{_shown(text)} is no requirement: {str(error).splitlines()[0]}.")) from None
+    if requirement.url:
+        _repository(requirement.url, where)
+    return text
+
+
+def _distribution(value: object, where: str) -> str:
+    from packaging.utils import InvalidName, canonicalize_name
+
+    text = _text(value, where)
+    try:
+        return canonicalize_name(text, validate=True)
+    except InvalidName:
+        raise _Wrong(Problem(where, f"{_shown(text)} is no name of a distribution.")) from None
+
+
+def _lock(value: object, where: str) -> str:
+    from packaging.pylock import is_valid_pylock_path
+
+    text = _in_tree_or_recipe(value, where)
+    if not text.endswith(".txt") and not is_valid_pylock_path(Path(text.removeprefix(RECIPE_PREFIX))):
+        raise _Wrong(Problem(where, f"must be named pylock.toml, pylock.NAME.toml (no dot in NAME) or end in .txt, {_shown(text)} is not."))
+    return text
+
+
+def _words(value: object, where: str) -> tuple[str, ...]:
+    """A command: a list of words, or one string that is split as a shell would, without ever running one."""
+    if not isinstance(value, str):
+        words = _several(_text)(value, where)
+    else:
+        try:
+            words = tuple(shlex.split(_text(value, where)))
+        except ValueError as error:
+            raise _Wrong(Problem(where, f"can't be split into words: {error}.")) from None
+    if not words:
+        raise _Wrong(Problem(where, "names no command."))
+    return words
+
+
+def _several(read: Reader[T]) -> Reader[tuple[T, ...]]:
+    """A list, each item read by ``read``; all that is wrong in it is reported at once."""
+
+    def read_all(value: object, where: str) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise _Wrong(Problem(where, f"must be a list, not {_word(value)}."))
+        items: list[T] = []
+        problems: list[Problem] = []
+        for number, item in enumerate(value):
+            try:
+                items.append(read(item, f"{where}[{number}]"))
+            except _Wrong as wrong:
+                problems += wrong.problems
+        problems += [Problem(where, f"names {_shown(item)} twice.") for item in _twice(items) if isinstance(item, str)]
+        if problems:
+            raise _Wrong(*problems)
+        return tuple(items)
+
+    return read_all
+
+
+def _variables(value: object, where: str) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        raise _Wrong(Problem(where, f"must be a table, not {_word(value)}."))
+    problems: list[Problem] = []
+    for name, content in value.items():
+        if not _VARIABLE.fullmatch(name):
+            problems.append(Problem(f"{where}.{name}", "is no name of a variable."))
+        if not isinstance(content, str) or "\0" in content:
+            problems.append(Problem(f"{where}.{name}", f"must be a string, not {_word(content)}."))
+    if problems:
+        raise _Wrong(*problems)
+    return dict(value)
+
+
+def _table(kind: type[T]) -> Reader[T]:
+    """A table that holds the keys of the dataclass ``kind``; all that is wrong in it is reported at once."""
+
+    def read(value: object, where: str) -> T:
+        if not isinstance(value, dict):
+            raise _Wrong(Problem(where, f"must be a table, not {_word(value)}."))
+        made: dict[str, Any] = {}
+        problems: list[Problem] = []
+        keys = {item.name: item for item in dataclasses.fields(kind) if "read" in item.metadata}  # type: ignore[arg-type]
+        for name in value:
+            if name not in keys:
+                problems.append(Problem(_join(where, name), "unknown key.", _did_you_mean_key(name, where, keys)))
+        for name, item in keys.items():
+            if name in value:
+                try:
+                    made[name] = item.metadata["read"](value[name], _join(where, name))
+                except _Wrong as wrong:
+                    problems += wrong.problems
+            elif item.metadata["required"]:
+                problems.append(Problem(_join(where, name), "is missing."))
+        if problems:
+            raise _Wrong(*problems)
+        return kind(**made)
+
+    return read
+
+
+def _key(read: Reader[T], default: T = _REQUIRED) -> T:
+    """A field that is a key of the recipe: what reads it, and what it is when it's absent."""
+    required = default is _REQUIRED
+    factory: Any = (lambda: default) if not required else dataclasses.MISSING
+    return cast(T, field(metadata={"read": read, "required": required}, default_factory=factory))
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COMMAND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_REF = re.compile(r"(?!-)[^\s~^:?*\[\\]+([~^][0-9]*)*")
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+_paths = _several(_relative)
+_files = _several(_in_tree_or_recipe)
+_patterns = _several(_text)
+
+
+# The schema. recipes/example.toml says what each key means.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """Which commit of which repository, and which part of it. ``repository`` None is the one that holds the recipe."""
+
+    repository: str | None = _key(_repository, None)
+    ref: str = _key(_matching(_REF, "a commit, branch or tag"), "HEAD")
+    subdirectory: str = _key(_relative, "")
+    include: tuple[str, ...] = _key(_patterns, ())
+    exclude: tuple[str, ...] = _key(_patterns, ())
+    submodules: str = _key(_one_of("refuse", "include"), "refuse")
+    lfs: str = _key(_one_of("refuse", "include"), "refuse")
+    allow_secrets: tuple[str, ...] = _key(_patterns, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSpec:
+    """The target: ``version`` like ``3.11``; ``interpreter`` a path or command, or None to look for ``python<version>``."""
+
+    version: str = _key(_python, "3.11")
+    interpreter: str | None = _key(_text, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependencies:
+    """What is declared, and the files that pin it. Paths as ``Recipe.locate`` reads them; ``lock`` is empty when nothing is declared."""
+
+    requirements: tuple[str, ...] = _key(_files, ())
+    packages: tuple[str, ...] = _key(_several(_requirement), ())
+    pyproject: str | None = _key(_in_tree_or_recipe, None)
+    extras: tuple[str, ...] = _key(_several(_distribution), ())
+    groups: tuple[str, ...] = _key(_several(_distribution), ())
+    constraints: tuple[str, ...] = _key(_files, ())
+    lock: str = _key(_lock, "")
+    build_lock: str | None = _key(_lock, None)
+    sdists: tuple[str, ...] = _key(_several(_distribution), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSpec:
+    """What kind of environment, and what goes into it. ``entry_point`` (``module:function``) and ``script`` are a pex's."""
+
+    kind: str = _key(_one_of(*ENV_KINDS), "venv")
+    project: bool = _key(_flag, False)
+    byte_code: bool = _key(_flag, True)
+    share: bool = _key(_flag, True)
+    entry_point: str | None = _key(_matching(_FUNCTION, "like package.module:function"), None)
+    script: str | None = _key(_matching(_COMMAND, "the name of a console script"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildStep:
+    """A command that runs in the source tree with the environment; its ``outputs`` (paths in the tree) become ``assets/<path>``."""
+
+    run: tuple[str, ...] = _key(_words)
+    network: bool = _key(_flag, False)
+    outputs: tuple[str, ...] = _key(_paths, ())
+    env: Mapping[str, str] = _key(_variables, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSpec:
+    """What a host must have before the release may be installed. Linked paths are relative to ``src/``."""
+
+    linked_dirs: tuple[str, ...] = _key(_paths, ())
+    linked_files: tuple[str, ...] = _key(_paths, ())
+    env: tuple[str, ...] = _key(_several(_matching(_VARIABLE, "the name of a variable")), ())
+    commands: tuple[str, ...] = _key(_several(_matching(_COMMAND, "the name of a command")), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole recipe. ``path`` is absolute; ``version`` None means: what ``git describe`` says."""
+
+    path: Path = Path()
+    name: str = _key(_matching(NAME, "1 to 64 lower-case letters, digits, '.', '_' or '-'"))
+    version: str | None = _key(_matching(VERSION, "letters, digits and . + ! _ -"), None)
+    root: str = _key(_absolute, "")
+    keep_releases: int = _key(_whole, 5)
+    etc: str | None = _key(_in_tree_or_recipe, None)
+    source: SourceSpec = _key(_table(SourceSpec), SourceSpec())
+    python: PythonSpec = _key(_table(PythonSpec), PythonSpec())
+    dependencies: Dependencies = _key(_table(Dependencies), Dependencies())
+    env: EnvSpec = _key(_table(EnvSpec), EnvSpec())
+    build: tuple[BuildStep, ...] = _key(_several(_table(BuildStep)), ())
+    host: HostSpec = _key(_table(HostSpec), HostSpec())
+
+    @property
+    def directory(self) -> Path:
+        """The folder that holds the recipe: what ``recipe:`` paths are relative to."""
+        return self.path.parent
+
+    @property
+    def secrets_allowed(self) -> tuple[str, ...]:
+        """Patterns of tracked paths that may look like secrets."""
+        return self.source.allow_secrets
+
+    def locate(self, declared: str, tree: Path) -> Path:
+        """The real path of one that the recipe declares: below ``tree`` (the exported source), or the recipe's folder after ``recipe:``.
+
+        It need not exist. Raises ``RecipeError`` when a link on the way leads out of the place it must be below.
+        """
+        base = self.directory if declared.startswith(RECIPE_PREFIX) else tree
+        path = base / declared.removeprefix(RECIPE_PREFIX)
+        if not path.resolve().is_relative_to(base.resolve()):
+            place = "the recipe's folder" if base is self.directory else "the source tree"
+            raise RecipeError(f"{self.path.name} names a path that leads elsewhere", [Problem(declared, f"a link leads out of {place}.")])
+        return path
+
+
+def load(path: Path) -> Recipe:
+    """Read the recipe at ``path``. Raises ``RecipeError`` with every problem in it, each with its path in the file."""
+    raw = _parse(path)
+    try:
+        recipe = _table(Recipe)(raw, "")
+        problems = tuple(_contradictions(recipe))
+    except _Wrong as wrong:
+        problems = wrong.problems
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise RecipeError(f"{path}, {count}", problems, next_step="every key is described in recipes/example.toml")
+    deps = recipe.dependencies
+    if not deps.lock and (deps.requirements or deps.packages or deps.pyproject):
+        # A dot ends the name in pylock.NAME.toml.
+        deps = dataclasses.replace(deps, lock=f"{RECIPE_PREFIX}pylock.{recipe.name.replace('.', '-')}.toml")
+    return dataclasses.replace(recipe, path=path.absolute(), root=recipe.root or f"/srv/{recipe.name}", dependencies=deps)
+
+
+def keys(kind: Any = Recipe, where: str = "") -> Iterator[str]:
+    """Every key a recipe can have, dotted: ``env.kind``, ``build.run``."""
+    tables = {"source": SourceSpec, "python": PythonSpec, "dependencies": Dependencies, "env": EnvSpec, "build": BuildStep, "host": HostSpec}
+    for item in dataclasses.fields(kind):
+        if "read" in item.metadata:
+            yield _join(where, item.name)
+            if kind is Recipe and item.name in tables:
+                yield from keys(tables[item.name], item.name)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise RecipeError(f"there is no recipe {path}") from None
+    except IsADirectoryError:
+        found = sorted(path.glob("*.toml"))
+        raise RecipeError(f"{path} is a directory, not a recipe", next_step=f"build-release {found[0]}" if found else "") from None
+    except OSError as error:
+        raise RecipeError(f"{path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML", [Problem(f"byte {error.start}", "is not UTF-8, as TOML must be.")]) from None
+    except tomllib.TOMLDecodeError as error:
+        what, _, at = str(error).removesuffix(")").rpartition(" (at ")
+        raise RecipeError(f"{path} is not valid TOML", [Problem(at, f"{what[:1].lower()}{what[1:]}.")]) from None
+
+
+def _contradictions(recipe: Recipe) -> Iterator[Problem]:
+    """What no single key can say."""
+    deps, env, host = recipe.dependencies, recipe.env, recipe.host
+    for name in ("extras", "groups"):
+        if getattr(deps, name) and not deps.pyproject:
+            yield Problem(f"dependencies.{name}", "needs dependencies.pyproject, the file that defines them.")
+    if deps.constraints and not (deps.requirements or deps.packages or deps.pyproject):
+        yield Problem("dependencies.constraints", "constrains nothing: there are no requirements, packages or pyproject.")
+    for name in ("entry_point", "script"):
+        if getattr(env, name) and env.kind != "pex":
+            yield Problem(f"env.{name}", f'is for env.kind = "pex", this one is "{env.kind}".')
+    if env.entry_point and env.script:
+        yield Problem("env.script", "can't stand beside env.entry_point: a pex has one of them.")
+    linked = sorted((path, name) for name in ("linked_dirs", "linked_files") for path in getattr(host, name))
+    for path, name in linked:
+        for other, _ in linked:
+            if path.startswith(f"{other}/"):
+                yield Problem(f"host.{name}", f"{_shown(path)} is below {_shown(other)}, which is linked as a whole.")
+    for path in _twice([path for path, _ in linked]):
+        yield Problem("host.linked_files", f"{_shown(path)} is in linked_dirs too.")
+    for path in _twice([path for step in recipe.build for path in step.outputs]):
+        yield Problem("build", f"{_shown(path)} is an output of two steps.")
+
+
+def _did_you_mean(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), 1, 0.5)
+    return f'Did you mean "{close[0]}"?' if close else ""
+
+
+def _did_you_mean_key(name: str, where: str, here: Iterable[str]) -> str:
+    """A key of the same table that looks alike, else one of the same name that stands in another."""
+    elsewhere = [key for key in keys() if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f'Did you mean "{elsewhere[0]}"?' + (" It stands before the first table." if where and "." not in elsewhere[0] else "")
+    return _did_you_mean(name, here)
+
+
+def _shown(value: object) -> str:
+    """The value as the file spells it, when that is short; else what kind of value it is."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value) if type(value) in (int, float) else _word(value)
+
+
+def _word(value: object) -> str:
+    """What kind of TOML value this is, in words."""
+    words = {bool: "true or false", str: "a string", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
+    return words.get(type(value), "a date or time")
+
+
+def _twice(items: Sequence[T]) -> list[T]:
+    return [item for number, item in enumerate(items) if item in items[:number]]
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
