@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import zlib
-from typing import Iterator, Optional, Tuple, Union
+from typing import Iterator, List, Optional, Tuple, Union
 
 from . import manifest as contract
 from . import table as tables
@@ -119,7 +119,7 @@ class Artifact:
         if self.body < position:
             what = f"is {self.size} bytes long, {position - self.body} too few"
             raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
-        signatures = []
+        signatures: List[bytes] = []
         while position < self.body and len(signatures) < MAX_SIGNATURES:
             signature, position = self._member(position, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
             signatures.append(signature)

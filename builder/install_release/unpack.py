@@ -110,12 +110,12 @@ def unpack(
                     running.popleft().result()
         while running:
             running.popleft().result()
+        work.make_links()
+        work.compare_twice_claimed()
     finally:
         work.stop.set()
         pool.shutdown(wait=True)
         work.close()
-    work.make_links()
-    work.compare_twice_claimed()
 
 
 class _Work:
@@ -141,7 +141,10 @@ class _Work:
         if entry.type == "dir" and path and path not in self.directories:
             parent, _, name = path.rpartition("/")
             fd = self.walker.directory(parent)
-            os.mkdir(name, 0o755, dir_fd=fd)
+            try:
+                os.mkdir(name, 0o755, dir_fd=fd)
+            except FileExistsError:
+                raise _wrong(layer.name, f"{entry.path!r} is a directory here and a file elsewhere") from None
             if self.must_chmod:
                 os.chmod(name, 0o755, dir_fd=fd)
             self.directories.add(path)
@@ -194,26 +197,21 @@ class _Work:
     def make_links(self) -> None:
         for path, target in sorted(self.links.items()):
             parent, _, name = path.rpartition("/")
-            walker = _Walker(self.to.fd)
             try:
-                os.symlink(target, name, dir_fd=walker.directory(parent))
-            finally:
-                walker.close()
+                os.symlink(target, name, dir_fd=self.walker.directory(parent))
+            except FileExistsError:
+                raise _wrong(path, "is a link here and something else elsewhere") from None
 
     def compare_twice_claimed(self) -> None:
         """Two wheels may hold the same file (the namespace packages of old do): alike is fine, else it isn't clear which one is meant."""
         for path, entry in self.twice:
-            walker = _Walker(self.to.fd)
-            try:
-                parent, _, name = path.rpartition("/")
-                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walker.directory(parent))
-                with os.fdopen(fd, "rb") as file:
-                    digest = hashlib.sha256()
-                    for piece in iter(lambda: file.read(1 << 20), b""):
-                        digest.update(piece)
-                    mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            finally:
-                walker.close()
+            parent, _, name = path.rpartition("/")
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.walker.directory(parent))
+            with os.fdopen(fd, "rb") as file:
+                digest = hashlib.sha256()
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if digest.hexdigest() != entry.sha256 or mode != int(entry.mode, 8):
                 raise _wrong(path, "two layers claim it, with different contents")
 

@@ -1,0 +1,294 @@
+"""Trees to layers: a table of contents and compressed segments, made once for what went in, and cached by its hash.
+
+An entry of the cache is one file, published by rename: segments, table, a line of JSON that describes them, its length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from . import tar
+from .errors import ArtifactError, Problem
+from .install_release.artifact import table_prefix
+from .install_release.crc import crc32_combine
+from .install_release.manifest import FORMAT, TOPS, canonical, safe_relative
+from .install_release.table import Entry, Line, Segment, inside, to_line
+
+SEGMENT_BYTES = 4 << 20  # of tar: what two threads of an installer hold in memory twice, with room to spare below 64 MiB
+LEVEL = 6  # docs/decisions: the size of gzip -6 plus one per cent, in less than half the time
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What becomes one layer. ``make`` lays it out in an empty directory, below the top that its kind has in ``release/``.
+
+    ``key`` is the hash of all that goes in; "" means: never cached.
+    """
+
+    name: str
+    kind: str
+    key: str
+    make: Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A layer, compressed, in ``path``: ``segments_bytes`` of segments, then the table. Sizes in bytes, ``room`` in whole 4 KiB blocks.
+
+    ``plain`` is the inflated length of table and segments, ``crc32`` theirs in the archive's order (table first), ``check``
+    the CRC-32 of the compressed bytes as they lie in ``path``.
+    """
+
+    name: str
+    kind: str
+    files: int
+    inodes: int
+    size: int
+    room: int
+    table_bytes: int
+    table_size: int
+    table_sha256: str
+    segments_bytes: int
+    plain: int
+    crc32: int
+    check: int
+    path: Path
+    cached: bool
+
+    @property
+    def bytes(self) -> int:
+        return self.table_bytes + self.segments_bytes
+
+
+def pack(trees: Iterable[Tree], cache: Path, work: Path, *, jobs: int) -> tuple[PackedLayer, ...]:
+    """Each tree as a layer, in order, from ``cache`` where it is there; ``work`` is a scratch directory that outlives the layers."""
+    directory = cache / "layers"
+    directory.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        return tuple(pool.map(lambda tree: _pack_one(tree, directory, work), trees))
+
+
+def _pack_one(tree: Tree, cache: Path, work: Path) -> PackedLayer:
+    entry = cache / _cache_name(tree)
+    if tree.key and (found := _load(entry, tree)):
+        return found
+    with tempfile.TemporaryDirectory(dir=work, prefix="tree-") as name:
+        root = Path(name)
+        tree.make(root)
+        (root / TOPS[tree.kind]).mkdir(exist_ok=True)
+        # A layer that is not cached lives in the work directory until the artifact is written.
+        fd, scratch = tempfile.mkstemp(dir=cache if tree.key else work, prefix=".layer-")
+        try:
+            with os.fdopen(fd, "w+b") as out:
+                layer = _Packer(out).pack(tree, root)
+                _save(out, layer)
+            if not tree.key:
+                return replace(layer, path=Path(scratch))
+            os.replace(scratch, entry)
+        except BaseException:
+            os.unlink(scratch)
+            raise
+    return replace(layer, path=entry)
+
+
+def _cache_name(tree: Tree) -> str:
+    import zlib_ng
+
+    went_in = [FORMAT, SEGMENT_BYTES, LEVEL, zlib_ng.__version__, tree.kind, tree.name, tree.key]
+    return hashlib.sha256(canonical(went_in)).hexdigest()
+
+
+def _save(out: BinaryIO, layer: PackedLayer) -> None:
+    facts = {key: value for key, value in asdict(layer).items() if key not in ("path", "cached")}
+    line = canonical(facts)
+    out.write(line + len(line).to_bytes(8, "little"))
+
+
+def _load(path: Path, tree: Tree) -> PackedLayer | None:
+    """The cached layer, or None when there is none or it isn't whole: then it is made again."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(-8, os.SEEK_END)
+            length = int.from_bytes(file.read(8), "little")
+            file.seek(end - length)
+            layer = PackedLayer(**json.loads(file.read(length)), path=path, cached=True)
+    except (OSError, ValueError, TypeError):
+        return None
+    if (layer.name, layer.kind, layer.bytes) != (tree.name, tree.kind, end - length):
+        return None
+    os.utime(path)  # what was used last is trimmed last
+    return layer
+
+
+class _Packer:
+    """Writes the segments of one tree, and its table behind them."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self.out = out
+        self.lines: list[bytes] = []
+        self.buffer = bytearray()
+        self.pending: list[Entry] = []
+        self.number = self.crc = self.plain = self.check = 0
+
+    def pack(self, tree: Tree, root: Path) -> PackedLayer:
+        files = inodes = size = room = 0
+        for entry in scan(root, TOPS[tree.kind], tree.name):
+            inodes += 1
+            room += max(1, -(-entry.size // 4096)) * 4096
+            if entry.type == "file":
+                files += 1
+                size += entry.size
+            self._add(entry, root)
+        self._close_segment()
+        segments_bytes = self.out.tell()
+        text = b"".join(self.lines)
+        table = table_prefix(tree.name, len(text)) + text + tar.padding(len(text))
+        compressed = compress(table)
+        self._write(compressed)
+        return PackedLayer(
+            name=tree.name,
+            kind=tree.kind,
+            files=files,
+            inodes=inodes,
+            size=size,
+            room=room,
+            table_bytes=len(compressed),
+            table_size=len(table),
+            table_sha256=hashlib.sha256(compressed).hexdigest(),
+            segments_bytes=segments_bytes,
+            plain=len(table) + self.plain,
+            crc32=crc32_combine(zlib.crc32(table), self.crc, self.plain),
+            check=self.check,
+            path=Path(),
+            cached=False,
+        )
+
+    def _add(self, entry: Entry, root: Path) -> None:
+        head = tar.header(entry)
+        if self.buffer and len(self.buffer) + len(head) + entry.size + 511 > SEGMENT_BYTES:
+            self._close_segment()
+        offset = len(self.buffer) + len(head)
+        self.buffer += head
+        if entry.type != "file":
+            self.pending.append(entry)
+            return
+        digest = hashlib.sha256()
+        first, segments, left = self.number, [], entry.size
+        with open(root / entry.path, "rb") as file:
+            while left:
+                piece = file.read(min(left, SEGMENT_BYTES - len(self.buffer)))
+                if not piece:
+                    raise ArtifactError("a file changed while it was packed", [Problem(entry.path, f"became {left} bytes shorter")])
+                digest.update(piece)
+                left -= len(piece)
+                self.buffer += piece
+                if left and len(self.buffer) == SEGMENT_BYTES:
+                    segments.append(self._compress_buffer())
+        self.buffer += tar.padding(entry.size)
+        where = (first, offset) if entry.size else (0, 0)
+        self.pending.append(replace(entry, sha256=digest.hexdigest(), segment=where[0], offset=where[1]))
+        if segments:  # a file of its own segments: it shares none with others
+            self._close_segment(segments)
+
+    def _close_segment(self, before: Iterable[Segment] = ()) -> None:
+        lines: list[Line] = list(before)
+        if self.buffer:
+            lines.append(self._compress_buffer())
+        self.lines += map(to_line, [*lines, *self.pending])
+        self.pending = []
+
+    def _compress_buffer(self) -> Segment:
+        plain = bytes(self.buffer)
+        self.buffer.clear()
+        compressed = compress(plain)
+        self.crc = zlib.crc32(plain, self.crc)
+        self.plain += len(plain)
+        segment = Segment(self.number, len(compressed), len(plain), hashlib.sha256(compressed).hexdigest())
+        self.number += 1
+        self._write(compressed)
+        return segment
+
+    def _write(self, data: bytes) -> None:
+        self.check = zlib.crc32(data, self.check)
+        self.out.write(data)
+
+
+def compress(plain: bytes) -> bytes:
+    """``plain`` as raw deflate that inflates alone and ends on a byte, not the stream. One call, since the bytes depend on how they are cut."""
+    from zlib_ng import zlib_ng
+
+    deflate = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, -15)
+    return bytes(deflate.compress(plain) + deflate.flush(zlib_ng.Z_FULL_FLUSH))
+
+
+def scan(root: Path, top: str, layer: str) -> Iterator[Entry]:
+    """All that is below ``root``, as entries sorted by path, files without digest and place. Modes become 644 or 755.
+
+    Raises ``ArtifactError`` naming every path that no layer can hold.
+    """
+    found: list[Entry] = []
+    problems: list[Problem] = []
+    waiting = [""]
+    while waiting:
+        directory = waiting.pop()
+        with os.scandir(os.path.join(root, directory)) as children:
+            for child in children:
+                path = f"{directory}/{child.name}" if directory else child.name
+                if not safe_relative(path):
+                    problems.append(Problem(ascii(path), "has a name that no layer can hold (control characters, no UTF-8, or too long)", "Rename it."))
+                elif child.is_symlink():
+                    target = os.readlink(child.path)
+                    if not inside(path, target, top):
+                        problems.append(Problem(path, f"is a link that leaves {top}/: {target!r}", "Make it relative, to something inside."))
+                    found.append(Entry(path, "link", "777", target=target))
+                elif child.is_dir():
+                    found.append(Entry(path, "dir", "755"))
+                    waiting.append(path)
+                elif child.is_file():
+                    facts = child.stat(follow_symlinks=False)
+                    found.append(Entry(path, "file", "755" if facts.st_mode & stat.S_IXUSR else "644", facts.st_size))
+                else:
+                    problems.append(Problem(path, "is neither a file, a directory nor a link"))
+    if problems:
+        raise ArtifactError(f"the layer {layer} can't be packed", sorted(problems, key=str))
+    yield from sorted(found, key=lambda entry: entry.path.encode())
+
+
+def copy_layer(layer: PackedLayer, out: BinaryIO, digest: "hashlib._Hash") -> None:
+    """Append table and segments to ``out``, checking them against what was made. Raises ``ArtifactError`` for a damaged cache."""
+    check = 0
+    with layer.path.open("rb") as file:
+        segments, table = layer.segments_bytes, layer.table_bytes
+        file.seek(segments)
+        head = file.read(table)
+        out.write(head)
+        digest.update(head)
+        file.seek(0)
+        while segments:
+            piece = file.read(min(segments, _CHUNK))
+            if not piece:
+                break
+            check = zlib.crc32(piece, check)
+            out.write(piece)
+            digest.update(piece)
+            segments -= len(piece)
+    if segments or zlib.crc32(head, check) != layer.check:
+        layer.path.unlink(missing_ok=True)
+        raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])
+
+
+def forget(cache: Path) -> None:
+    """Remove every cached layer."""
+    shutil.rmtree(cache / "layers", ignore_errors=True)
