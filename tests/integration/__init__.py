@@ -1,0 +1,1 @@
+"""The whole way on real hosts: real root file systems, real applications, real tar programs."""
