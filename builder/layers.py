@@ -266,7 +266,7 @@ def scan(root: Path, top: str, layer: str) -> Iterator[Entry]:
     yield from sorted(found, key=lambda entry: entry.path.encode())
 
 
-def copy_layer(layer: PackedLayer, out: BinaryIO, digest: "hashlib._Hash") -> None:
+def copy_layer(layer: PackedLayer, out: BinaryIO, digest: hashlib._Hash) -> None:
     """Append table and segments to ``out``, checking them against what was made. Raises ``ArtifactError`` for a damaged cache."""
     check = 0
     with layer.path.open("rb") as file:

@@ -12,7 +12,8 @@ import hashlib
 import os
 import stat
 import zlib
-from typing import Iterator, List, Optional, Tuple, Union
+from collections.abc import Iterator
+from typing import List, Optional, Tuple, Union
 
 from . import manifest as contract
 from . import table as tables
@@ -216,14 +217,14 @@ class Artifact:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> "Artifact":
+    def __enter__(self) -> Artifact:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def open_artifact(path: "Union[str, os.PathLike[str]]") -> Artifact:
+def open_artifact(path: Union[str, os.PathLike[str]]) -> Artifact:
     """Open a file as an artifact. Raises ``ArtifactError``, also when it can't be read at all."""
     name = os.fspath(path)
     try:

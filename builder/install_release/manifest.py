@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
-from typing import Any, Mapping, Union, get_type_hints
+from typing import Any, get_type_hints
 
 from .errors import ArtifactError, Problem
 
@@ -239,7 +240,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-def _contradictions(m: Manifest) -> "list[Problem]":
+def _contradictions(m: Manifest) -> list[Problem]:
     """What the types can't say. The ranges must tile the file: table and segments of each layer in turn, installer first, end last."""
     found: list[Problem] = []
 

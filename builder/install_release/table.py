@@ -7,8 +7,9 @@ file or link). The lines of the segments that hold a file come before the file's
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, Union
+from typing import Any, Union
 
 from .errors import ArtifactError, Problem
 from .manifest import MAX_SEGMENT_BYTES, safe_relative
@@ -69,8 +70,8 @@ def parse(lines: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
     """
     segments = 0
     previous = b""
-    known_dirs: "set[str]" = set()
-    sizes: "dict[int, int]" = {}
+    known_dirs: set[str] = set()
+    sizes: dict[int, int] = {}
     for number, raw in enumerate(lines, 1):
         value = _load(raw, where, number)
         if "path" not in value:
@@ -119,7 +120,7 @@ def _check_link(entry: Entry, top: str, where: str, number: int) -> None:
         _fail(where, number, f"the link {entry.path!r} points outside {top}/, to {entry.target!r}")
 
 
-def _load(raw: bytes, where: str, number: int) -> "dict[str, Any]":
+def _load(raw: bytes, where: str, number: int) -> dict[str, Any]:
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
@@ -129,7 +130,7 @@ def _load(raw: bytes, where: str, number: int) -> "dict[str, Any]":
     return value  # type: ignore[no-any-return]
 
 
-def _segment(value: "dict[str, Any]", where: str, number: int) -> Segment:
+def _segment(value: dict[str, Any], where: str, number: int) -> Segment:
     if set(value) != _SEGMENT_KEYS or not _whole(value, "segment", "bytes", "size") or not _digest(value["sha256"]):
         _fail(where, number, "is no segment")
     if not (0 < value["bytes"] <= MAX_SEGMENT_BYTES and 0 < value["size"] <= MAX_SEGMENT_BYTES):
@@ -137,7 +138,7 @@ def _segment(value: "dict[str, Any]", where: str, number: int) -> Segment:
     return Segment(value["segment"], value["bytes"], value["size"], value["sha256"])
 
 
-def _entry(value: "dict[str, Any]", where: str, number: int) -> Entry:
+def _entry(value: dict[str, Any], where: str, number: int) -> Entry:
     kind = value.get("type")
     if not isinstance(kind, str) or set(value) != _ENTRY_KEYS.get(kind):
         _fail(where, number, "has missing or unknown keys")
@@ -152,7 +153,7 @@ def _entry(value: "dict[str, Any]", where: str, number: int) -> Entry:
     return Entry(**value)
 
 
-def _whole(value: "dict[str, Any]", *keys: str) -> bool:
+def _whole(value: dict[str, Any], *keys: str) -> bool:
     return all(type(value[key]) is int and 0 <= value[key] < 1 << 53 for key in keys)
 
 

@@ -11,11 +11,12 @@ import os
 import stat
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
 
-from .artifact import Artifact, inflate
+from .artifact import Artifact
 from .errors import ArtifactError, Problem
 from .manifest import Layer
 from .table import Entry, Segment
@@ -45,21 +46,21 @@ def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> 
 
     Raises ``ArtifactError`` when the segments don't tile the layer, or a file isn't where its table says.
     """
-    position, group = layer.table.offset + layer.table.bytes, Group(0)
+    position, group, complete = layer.table.offset + layer.table.bytes, Group(0), True
     for line in artifact.table(layer):
         if isinstance(line, Segment):
-            if group.files or not group.segments:
+            if complete:  # an entry stood between the last segment's line and this one
                 if group.files:
                     yield group
-                group = Group(position)
+                group, complete = Group(position), False
             group.segments.append(line)
             position += line.bytes
-        elif line.type == "file":
+            continue
+        complete = True
+        if line.type == "file":
             _check_file(group, line, layer)
             group.files.append(line)
-            place(line)
-        else:
-            place(line)
+        place(line)
     if group.files:
         yield group
     if position != layer.table.offset + layer.bytes:
@@ -101,7 +102,7 @@ def unpack(
     os.umask(umask)
     work = _Work(artifact, to, bool(umask & 0o755))
     pool = ThreadPoolExecutor(threads)
-    running: "Deque[Future[None]]" = deque()
+    running: Deque[Future[None]] = deque()
     try:
         for layer in layers:
             for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry, on_entry)):  # type: ignore[misc]
@@ -131,7 +132,7 @@ class _Work:
         self.walkers: List[_Walker] = []
         self.walker = self._new_walker()
 
-    def _new_walker(self) -> "_Walker":
+    def _new_walker(self) -> _Walker:
         walker = _Walker(self.to.fd)
         self.walkers.append(walker)
         return walker
@@ -166,7 +167,7 @@ class _Work:
         else:
             self._file(group.files[0], self._pieces(layer, group))
 
-    def _pieces(self, layer: Layer, group: Group) -> "Iterator[memoryview]":
+    def _pieces(self, layer: Layer, group: Group) -> Iterator[memoryview]:
         """The contents of a file that spans segments, one at a time, so that memory doesn't grow with it."""
         position, skip, left = group.offset, group.files[0].offset, group.files[0].size
         for segment in group.segments:
@@ -175,7 +176,7 @@ class _Work:
             position, skip, left = position + segment.bytes, 0, left - len(piece)
             yield piece
 
-    def _file(self, entry: Entry, pieces: "Iterable[memoryview]") -> None:
+    def _file(self, entry: Entry, pieces: Iterable[memoryview]) -> None:
         path = self.to.path(entry)
         parent, _, name = path.rpartition("/")
         directory = self.local.walker.directory(parent)
@@ -207,13 +208,14 @@ class _Work:
         for path, entry in self.twice:
             parent, _, name = path.rpartition("/")
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.walker.directory(parent))
-            with os.fdopen(fd, "rb") as file:
-                digest = hashlib.sha256()
-                while piece := file.read(1 << 20):
+            try:
+                facts, digest = os.fstat(fd), hashlib.sha256()
+                while stat.S_ISREG(facts.st_mode) and (piece := os.read(fd, 1 << 20)):
                     digest.update(piece)
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if digest.hexdigest() != entry.sha256 or mode != int(entry.mode, 8):
-                raise _wrong(path, "two layers claim it, with different contents")
+            finally:
+                os.close(fd)
+            if digest.hexdigest() != entry.sha256 or stat.S_IMODE(facts.st_mode) != int(entry.mode, 8):
+                raise _wrong(path, "two layers claim it, and differ")
 
     def close(self) -> None:
         for walker in self.walkers:
@@ -237,7 +239,10 @@ class _Walker:
             os.close(self._way.pop()[1])
         for part in parts[same:]:
             above = self._way[-1][1] if self._way else self._root
-            self._way.append((part, os.open(part, _DIRECTORY, dir_fd=above)))
+            try:
+                self._way.append((part, os.open(part, _DIRECTORY, dir_fd=above)))
+            except NotADirectoryError:
+                raise _wrong(path, f"{part!r} is a directory in one layer and a file in another") from None
         return self._way[-1][1] if self._way else self._root
 
     def close(self) -> None:

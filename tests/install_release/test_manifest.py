@@ -1,0 +1,129 @@
+"""The manifest: one spelling, and every contradiction named."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.install_release import manifest as contract
+from builder.install_release.artifact import open_artifact
+from builder.install_release.crc import crc32_combine
+from builder.install_release.errors import ArtifactError
+from tests.releases import write_release
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    built = write_release(tmp_path_factory.mktemp("a"), {"src": {"a.py": "a"}, "wheel:x-1-py3-none-any": {"lib/x.py": "x"}})
+    with open_artifact(built.path) as artifact:
+        return artifact.manifest_bytes
+
+
+def test_a_manifest_survives_a_round_trip(data: bytes) -> None:
+    """Parsing and writing again gives the same bytes."""
+    assert contract.to_bytes(contract.parse(data)) == data
+
+
+def test_the_id_is_derived_from_the_commit_time_and_the_manifest(data: bytes) -> None:
+    """14 digits of the commit's time in UTC, 12 of the manifest's sha256."""
+    identity = contract.release_id(1763892672, data)
+    assert identity.startswith("20251123101112-")
+    assert contract.RELEASE_ID.fullmatch(identity)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda text: text.replace(",", ", ", 1),
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace('"format":1', '"format":1.0'),
+        lambda text: text.replace('"name":"shop"', '"name":"shop","name":"shop"'),
+        lambda text: text.replace('"shop"', '"sh\\u006fp"', 1),
+        lambda text: "[" * 100_000,
+        lambda text: text.replace("shop", "sh\u00f6p"),
+        lambda text: text.replace('"commit_time":1763892672', '"commit_time":NaN'),
+    ],
+)
+def test_only_one_spelling_is_read(data: bytes, spelling: Callable[[str], str]) -> None:
+    """White space, floats, duplicate keys, escapes and the like are refused: two readers must not see two manifests."""
+    with pytest.raises(ArtifactError):
+        contract.parse(spelling(data.decode()).encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda m: m.update(name="../x"), "name"),
+        (lambda m: m.update(version="1 0"), "version"),
+        (lambda m: m.update(commit="abc"), "commit"),
+        (lambda m: m.update(commit_time=-1), "commit_time"),
+        (lambda m: m.update(root="srv"), "root"),
+        (lambda m: m.update(root="/srv/../etc"), "root"),
+        (lambda m: m.update(keep_releases=0), "keep_releases"),
+        (lambda m: m.update(surprise=1), "surprise"),
+        (lambda m: m.pop("target"), "target"),
+        (lambda m: m["env"].update(kind="egg"), "env.kind"),
+        (lambda m: m["env"].update(share=1), "env.share"),
+        (lambda m: m["requires"].update(linked_dirs=["../media"]), "requires.linked_dirs"),
+        (lambda m: m["requires"].update(env=["A-B"]), "requires.env"),
+        (lambda m: m["layers"][0].update(kind="evil"), "layers[src]"),
+        (lambda m: m["layers"][0].update(name="../src"), "layers[../src]"),
+        (lambda m: m["layers"][1].update(name="src"), "layers[src]"),
+        (lambda m: m["layers"][0].update(bytes=1), "layers[src]"),
+        (lambda m: m["layers"][0]["table"].update(sha256="0"), "layers[src].table"),
+        (lambda m: m["layers"][1]["table"].update(offset=0), "layers[x-1-py3-none-any].table"),
+        (lambda m: m["layers"].reverse(), "layers[src].table"),
+        (lambda m: m["tail"].update(bytes=5), "tail.bytes"),
+        (lambda m: m["tail"].update(crc32=1 << 40), "tail.crc32"),
+        (lambda m: m["installer"].update(offset=1), "installer"),
+        (lambda m: m.update(format=2), "format"),
+        (lambda m: m.update(layers={}), "layers"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_where_it_does(data: bytes, change: Callable[[Any], Any], where: str) -> None:
+    """Each problem names the key that is wrong."""
+    value = json.loads(data)
+    change(value)
+    with pytest.raises(ArtifactError) as caught:
+        contract.parse(contract.canonical(value))
+    assert where in [problem.where for problem in caught.value.problems]
+
+
+def test_all_problems_are_reported_together(data: bytes) -> None:
+    """One reading names every mistake."""
+    value = json.loads(data)
+    value.update(name="", commit="", root="")
+    with pytest.raises(ArtifactError) as caught:
+        contract.parse(contract.canonical(value))
+    assert {problem.where for problem in caught.value.problems} >= {"name", "commit", "root"}
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a//b", "a/../b", "./a", "a/.", "a\nb", "a\0b", "x" * 256, "a/" * 128 + "a", "\ud800", "a\u202eb"])
+def test_paths_that_lead_astray_are_not_safe(path: str) -> None:
+    """No root, no way up, no control or direction characters, nothing longer than a file system holds."""
+    assert not contract.safe_relative(path)
+
+
+@pytest.mark.parametrize("path", ["a", "a/b c/d", "käse/ø.py", "..a/b..", "a/" * 127 + "a", "x" * 255])
+def test_ordinary_paths_are_safe(path: str) -> None:
+    """Spaces, letters of any language and dots in names are fine."""
+    assert contract.safe_relative(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 511, 70_000])
+def test_checksums_of_parts_combine(length: int) -> None:
+    """The CRC-32 of A + B follows from those of A and B."""
+    first, second = b"first" * 99, bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+    assert crc32_combine(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)
+
+
+def test_the_reading_end_needs_no_file(tmp_path: Path) -> None:
+    """A path that isn't there, and one that is a directory, are typed errors."""
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(ArtifactError):
+            open_artifact(path)

@@ -1,0 +1,140 @@
+"""Unpacking: exact modes, large files, files that two layers claim, and nothing outside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.install_release.artifact import open_artifact
+from builder.install_release.errors import ArtifactError
+from builder.install_release.table import Entry
+from builder.install_release.unpack import Destination, unpack
+from builder.verify import verify
+from tests.releases import write_release
+
+
+def unpack_to(path: Path, to: Path, *, strip: bool = False, entries: list[Entry] | None = None) -> None:
+    to.mkdir()
+    fd = os.open(to, os.O_RDONLY)
+    try:
+        with open_artifact(path) as artifact:
+            unpack(artifact, artifact.manifest.layers, Destination(fd, strip), on_entry=None if entries is None else lambda _, entry: entries.append(entry))
+    finally:
+        os.close(fd)
+
+
+def test_long_names_links_empty_files_and_directories_travel(tmp_path: Path) -> None:
+    """Whatever a tree may hold comes out alike, and GNU tar sees the same."""
+    deep = "/".join(["d" * 60] * 5)
+    files = {"empty": b"", "nothing": None, deep + "/f" + "g" * 200: "deep", "link": Path("nothing"), "long": Path(deep), "käse/ø": "ü", "run": (0o755, b"#!/bin/sh\n")}
+    built = write_release(tmp_path, {"src": files})
+    unpack_to(built.path, tmp_path / "ours")
+    (tmp_path / "tar").mkdir()
+    subprocess.run(["tar", "xzf", str(built.path), "-C", str(tmp_path / "tar")], check=True)
+    subprocess.run(["diff", "-r", "--no-dereference", str(tmp_path / "ours/src"), str(tmp_path / "tar/release/src")], check=True)
+    assert (tmp_path / "ours/src/run").stat().st_mode & 0o777 == 0o755
+    assert verify(built.path).name == "shop"
+
+
+@pytest.mark.parametrize("size", [(4 << 20) - 512, (4 << 20) - 511, 4 << 20, (8 << 20) - 512, (13 << 20) + 7])
+def test_a_file_may_span_segments(tmp_path: Path, size: int) -> None:
+    """Around and beyond the length of a segment, contents survive, with small neighbours before and after."""
+    data = random.Random(size).randbytes(size)
+    built = write_release(tmp_path, {"src": {"a": "before", "b": data, "c": "after"}})
+    unpack_to(built.path, tmp_path / "out", strip=True)
+    assert hashlib.sha256((tmp_path / "out/b").read_bytes()).digest() == hashlib.sha256(data).digest()
+    assert (tmp_path / "out/a").read_text() + (tmp_path / "out/c").read_text() == "beforeafter"
+    verify(built.path)
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    """644, 755 and nothing else, under umask 000 and 077."""
+    built = write_release(tmp_path, {"src": {"d/a": "x", "b": (0o755, b"x")}})
+    for umask in (0o000, 0o077, 0o027):
+        before = os.umask(umask)
+        try:
+            unpack_to(built.path, tmp_path / f"{umask}")
+        finally:
+            os.umask(before)
+        modes = {str(p.relative_to(tmp_path / f"{umask}")): stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / f"{umask}").rglob("*")}
+        assert modes == {"src": 0o755, "src/d": 0o755, "src/d/a": 0o644, "src/b": 0o755}
+
+
+def test_a_file_that_two_layers_hold_alike_is_written_once(tmp_path: Path) -> None:
+    """Namespace packages of old ship the same __init__.py in many wheels."""
+    same = {"lib/ns/__init__.py": "# namespace\n"}
+    built = write_release(tmp_path, {"wheel:a-1": {**same, "lib/ns/a.py": "a"}, "wheel:b-1": {**same, "lib/ns/b.py": "b"}})
+    unpack_to(built.path, tmp_path / "out", strip=True)
+    assert sorted(os.listdir(tmp_path / "out/lib/ns")) == ["__init__.py", "a.py", "b.py"]
+
+
+def test_a_file_that_two_layers_hold_differently_is_refused(tmp_path: Path) -> None:
+    """It isn't clear which one is meant, whichever was written first."""
+    built = write_release(tmp_path, {"wheel:a-1": {"lib/x": "one"}, "wheel:b-1": {"lib/x": "two"}})
+    with pytest.raises(ArtifactError, match=r"."):
+        unpack_to(built.path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("other", [{"lib/x/y": "directory"}, {"lib/x": Path("y")}])
+def test_layers_that_contradict_each_other_are_refused(tmp_path: Path, other: dict[str, object]) -> None:
+    """A path that is a file in one layer and a directory or link in another."""
+    built = write_release(tmp_path, {"wheel:a-1": {"lib/x": "file"}, "wheel:b-1": other})  # type: ignore[dict-item]
+    with pytest.raises(ArtifactError):
+        unpack_to(built.path, tmp_path / "out")
+
+
+def test_every_path_is_reported_in_the_tables_order(tmp_path: Path) -> None:
+    """Who unpacks can keep a record of what was made."""
+    entries: list[Entry] = []
+    built = write_release(tmp_path, {"src": {"b": "b", "a/c": "c", "a.d": Path("b")}})
+    unpack_to(built.path, tmp_path / "out", entries=entries)
+    assert [entry.path for entry in entries] == ["src", "src/a", "src/a.d", "src/a/c", "src/b"]
+
+
+def test_a_full_disk_is_an_os_error_and_stops_every_thread(tmp_path: Path) -> None:
+    """What the disk says reaches the caller as it is."""
+    built = write_release(tmp_path, {"src": {f"f{n}": b"x" * 300_000 for n in range(40)}})
+    program = (
+        "import resource, signal; from pathlib import Path\n"
+        "from tests.install_release.test_unpack import unpack_to\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        f"unpack_to(Path({str(built.path)!r}), Path({str(tmp_path / 'out')!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+
+
+def test_memory_does_not_grow_with_the_artifact(tmp_path: Path) -> None:
+    """A 300 MB file passes through a process that peaks below 64 MiB."""
+    with (tmp_path / "big").open("wb") as big:
+        big.truncate(300 << 20)
+    from functools import partial
+
+    from builder.artifact import write
+    from builder.layers import Tree, pack
+    from tests.releases import FACTS
+
+    def make(source: Path, root: Path) -> None:
+        (root / "src").mkdir()
+        os.rename(source, root / "src/big")
+
+    packed = pack([Tree("src", "src", "", partial(make, tmp_path / "big"))], tmp_path / "cache", tmp_path, jobs=1)
+    built = write(FACTS, packed, tmp_path)
+    program = (
+        "import os\n"
+        "from builder.install_release.artifact import open_artifact; from builder.install_release.unpack import Destination, unpack\n"
+        f"os.mkdir({str(tmp_path / 'out')!r}); fd = os.open({str(tmp_path / 'out')!r}, os.O_RDONLY)\n"
+        f"a = open_artifact({str(built.path)!r}); unpack(a, a.manifest.layers, Destination(fd))\n"
+        "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"  # ru_maxrss counts the parent's
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert int(done.stdout) <= 64 << 10
+    assert (tmp_path / "out/src/big").stat().st_size == 300 << 20
