@@ -118,8 +118,8 @@ def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:
         if scratch and os.path.lexists(scratch):
             os.unlink(scratch)
         if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise ArtifactError("the artifact can't be written", [Problem(str(path), reason, "Make room, or name another directory with -o.")]) from None
+            problem = Problem(str(path), error.strerror or str(error), "Make room, or name another directory with -o.")
+            raise ArtifactError("the artifact can't be written", [problem]) from None
         raise
 
 

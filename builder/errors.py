@@ -7,8 +7,18 @@ from collections.abc import Iterable
 from .install_release.errors import Problem
 
 __all__ = [
-    "ArtifactError", "BuildError", "EnvError", "LockError", "Problem", "RecipeError", "SourceError", "StepError", "StoreError",
-    "TargetError", "UsageError", "WheelhouseError",
+    "ArtifactError",
+    "BuildError",
+    "EnvError",
+    "LockError",
+    "Problem",
+    "RecipeError",
+    "SourceError",
+    "StepError",
+    "StoreError",
+    "TargetError",
+    "UsageError",
+    "WheelhouseError",
 ]
 
 

@@ -247,7 +247,7 @@ def scan(root: Path, top: str, layer: str) -> Iterator[Entry]:
             for child in children:
                 path = f"{directory}/{child.name}" if directory else child.name
                 if not safe_relative(path):
-                    problems.append(Problem(ascii(path), "has a name that no layer can hold (control characters, no UTF-8, or too long)", "Rename it."))
+                    problems.append(Problem(ascii(path), "has a name that no layer can hold (not printable, no UTF-8, or too long)", "Rename it."))
                 elif child.is_symlink():
                     target = os.readlink(child.path)
                     if not inside(path, target, top):

@@ -13,7 +13,6 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from typing import List, Optional, Tuple, Union
 
 from . import manifest as contract
 from . import table as tables
@@ -111,7 +110,8 @@ class Artifact:
             raise ArtifactError("this is no release", [Problem(self.name, "is not a regular file", "Name the .tgz itself, or pipe it in and say -.")])
         self.size = facts.st_size
         if self._pread(0, len(GZIP_HEADER)) != GZIP_HEADER:
-            raise ArtifactError("this is no release", [Problem(self.name, "does not begin as a release does", "Was it copied whole, and made by build-release?")])
+            problem = Problem(self.name, "does not begin as a release does", "Was it copied whole, and made by build-release?")
+            raise ArtifactError("this is no release", [problem])
         position = len(GZIP_HEADER)
         self.manifest_bytes, position = self._member(position, MANIFEST_PATH, contract.MAX_BYTES)
         self.manifest: Manifest = contract.parse(self.manifest_bytes)
@@ -120,11 +120,11 @@ class Artifact:
         if self.body < position:
             what = f"is {self.size} bytes long, {position - self.body} too few"
             raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
-        signatures: List[bytes] = []
+        signatures: list[bytes] = []
         while position < self.body and len(signatures) < MAX_SIGNATURES:
             signature, position = self._member(position, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
             signatures.append(signature)
-        self.signatures: Tuple[bytes, ...] = tuple(signatures)
+        self.signatures: tuple[bytes, ...] = tuple(signatures)
         if position != self.body:
             what = f"is {self.size} bytes long, {self.body - position} too many"
             raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
@@ -137,7 +137,7 @@ class Artifact:
         if self._pread(self.size - TRAILER_BYTES, TRAILER_BYTES) != expected:
             raise _damaged(self.name, "ends in another checksum than its manifest says")
 
-    def _member(self, position: int, path: str, most: int) -> Tuple[bytes, int]:
+    def _member(self, position: int, path: str, most: int) -> tuple[bytes, int]:
         """The contents of the stored member at ``position``, and where it ends. What isn't spelled exactly as ``stored`` does is refused."""
         header = self._pread(position + 5, 512)
         try:
@@ -156,13 +156,14 @@ class Artifact:
             raise _damaged(self.name, f"spells {path} in another way than a release does")
         return data, position + length
 
-    def read(self, span: Union[Range, Segment], offset: Optional[int] = None, where: str = "") -> bytes:
+    def read(self, span: Range | Segment, offset: int | None = None, where: str = "") -> bytes:
         """The compressed bytes of a range, read once, their digest compared. ``offset`` counts from the end of the signatures."""
         start = span.offset if isinstance(span, Range) else offset
         assert start is not None
         data = self._pread(self.body + start, span.bytes)
         if len(data) != span.bytes or hashlib.sha256(data).hexdigest() != span.sha256:
-            raise _damaged(where or self.name, f"differs from its digest (bytes {self.body + start} to {self.body + start + span.bytes} of {self.name})")
+            first = self.body + start
+            raise _damaged(where or self.name, f"differs from its digest (bytes {first} to {first + span.bytes} of {self.name})")
         return data
 
     def segment(self, segment: Segment, offset: int, where: str) -> bytes:
@@ -224,13 +225,14 @@ class Artifact:
         self.close()
 
 
-def open_artifact(path: Union[str, os.PathLike[str]]) -> Artifact:
+def open_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Open a file as an artifact. Raises ``ArtifactError``, also when it can't be read at all."""
     name = os.fspath(path)
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ArtifactError("the artifact can't be opened", [Problem(name, error.strerror or str(error), "Name a release .tgz that you can read.")]) from None
+        problem = Problem(name, error.strerror or str(error), "Name a release .tgz that you can read.")
+        raise ArtifactError("the artifact can't be opened", [problem]) from None
     return Artifact(fd, name)
 
 

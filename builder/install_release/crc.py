@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 _POLYNOMIAL = 0xEDB88320  # RFC 1952, section 8, bits reversed
 
 
@@ -23,7 +21,7 @@ def crc32_combine(first: int, second: int, length: int) -> int:
     return first ^ second
 
 
-def _times(matrix: List[int], vector: int) -> int:
+def _times(matrix: list[int], vector: int) -> int:
     total = 0
     for column in matrix:
         if not vector:

@@ -189,7 +189,8 @@ def load_canonical(data: bytes, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise ArtifactError("the manifest is not valid", [Problem(where, f"is no JSON: {error}")]) from None
     if not same:
-        raise ArtifactError("the manifest is not valid", [Problem(where, "is not in canonical form (sorted keys, no white space, no floats, no duplicates)")])
+        problem = Problem(where, "is not in canonical form (sorted keys, no white space, no floats, no duplicates)")
+        raise ArtifactError("the manifest is not valid", [problem])
     return value
 
 

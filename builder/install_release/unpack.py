@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
+from typing import Callable
 
 from .artifact import Artifact
 from .errors import ArtifactError, Problem
@@ -33,8 +33,8 @@ class Group:
     """
 
     offset: int
-    segments: List[Segment] = field(default_factory=list)
-    files: List[Entry] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    files: list[Entry] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
@@ -92,7 +92,7 @@ class Destination:
 
 
 def unpack(
-    artifact: Artifact, layers: Sequence[Layer], to: Destination, *, threads: int = 2, on_entry: Optional[Callable[[Layer, Entry], None]] = None
+    artifact: Artifact, layers: Sequence[Layer], to: Destination, *, threads: int = 2, on_entry: Callable[[Layer, Entry], None] | None = None
 ) -> None:
     """Write ``layers`` below ``to``. Modes are exact whatever the umask. ``on_entry`` is called for each path, in the table's order.
 
@@ -102,7 +102,7 @@ def unpack(
     os.umask(umask)
     work = _Work(artifact, to, bool(umask & 0o755))
     pool = ThreadPoolExecutor(threads)
-    running: Deque[Future[None]] = deque()
+    running: deque[Future[None]] = deque()
     try:
         for layer in layers:
             for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry, on_entry)):  # type: ignore[misc]
@@ -125,11 +125,11 @@ class _Work:
     def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool) -> None:
         self.artifact, self.to, self.must_chmod = artifact, to, must_chmod
         self.stop = threading.Event()
-        self.directories: Set[str] = set()
-        self.links: Dict[str, str] = {}
-        self.twice: List[Tuple[str, Entry]] = []
+        self.directories: set[str] = set()
+        self.links: dict[str, str] = {}
+        self.twice: list[tuple[str, Entry]] = []
         self.local = threading.local()
-        self.walkers: List[_Walker] = []
+        self.walkers: list[_Walker] = []
         self.walker = self._new_walker()
 
     def _new_walker(self) -> _Walker:
@@ -137,7 +137,7 @@ class _Work:
         self.walkers.append(walker)
         return walker
 
-    def place(self, layer: Layer, entry: Entry, on_entry: Optional[Callable[[Layer, Entry], None]]) -> None:
+    def place(self, layer: Layer, entry: Entry, on_entry: Callable[[Layer, Entry], None] | None) -> None:
         path = self.to.path(entry)
         if entry.type == "dir" and path and path not in self.directories:
             parent, _, name = path.rpartition("/")
@@ -227,7 +227,7 @@ class _Walker:
 
     def __init__(self, root: int) -> None:
         self._root = root
-        self._way: List[Tuple[str, int]] = []
+        self._way: list[tuple[str, int]] = []
 
     def directory(self, path: str) -> int:
         """The descriptor of ``path`` (relative, "" is the root), valid until the next call."""

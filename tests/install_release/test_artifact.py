@@ -18,8 +18,9 @@ from tests.releases import write_release
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    layers = {"src": {"app.py": "print('hello')\n", "data/x": b"\0" * 999}, "wheel:x-1-py3-none-any": {"lib/x.py": "x = 1\n", "bin/x": (0o755, b"#!")}}
-    return write_release(tmp_path_factory.mktemp("a"), layers)
+    source = {"app.py": "print('hello')\n", "data/x": b"\0" * 999}
+    wheel = {"lib/x.py": "x = 1\n", "bin/x": (0o755, b"#!")}
+    return write_release(tmp_path_factory.mktemp("a"), {"src": source, "wheel:x-1-py3-none-any": wheel})
 
 
 def take_all(path: Path, to: Path) -> dict[str, bytes]:
@@ -120,8 +121,7 @@ def test_the_file_may_be_changed_only_unseen(built: Built, tmp_path: Path) -> No
     with Artifact(fd, "x") as artifact:
         path.write_bytes(data[:-3000] + b"\0" * 3000)
         with pytest.raises(ArtifactError):
-            for layer in artifact.manifest.layers:
-                list(artifact.table(layer))
+            [list(artifact.table(layer)) for layer in artifact.manifest.layers]
 
 
 @pytest.mark.parametrize("size", [0, 5, 11, 13, 1 << 30])

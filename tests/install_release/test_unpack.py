@@ -25,7 +25,12 @@ def unpack_to(path: Path, to: Path, *, strip: bool = False, entries: list[Entry]
     fd = os.open(to, os.O_RDONLY)
     try:
         with open_artifact(path) as artifact:
-            unpack(artifact, artifact.manifest.layers, Destination(fd, strip), on_entry=None if entries is None else lambda _, entry: entries.append(entry))
+            unpack(
+                artifact,
+                artifact.manifest.layers,
+                Destination(fd, strip),
+                on_entry=None if entries is None else lambda _, entry: entries.append(entry),
+            )
     finally:
         os.close(fd)
 
@@ -33,7 +38,15 @@ def unpack_to(path: Path, to: Path, *, strip: bool = False, entries: list[Entry]
 def test_long_names_links_empty_files_and_directories_travel(tmp_path: Path) -> None:
     """Whatever a tree may hold comes out alike, and GNU tar sees the same."""
     deep = "/".join(["d" * 60] * 5)
-    files = {"empty": b"", "nothing": None, deep + "/f" + "g" * 200: "deep", "link": Path("nothing"), "long": Path(deep), "käse/ø": "ü", "run": (0o755, b"#!/bin/sh\n")}
+    files = {
+        "empty": b"",
+        "nothing": None,
+        deep + "/f" + "g" * 200: "deep",
+        "link": Path("nothing"),
+        "long": Path(deep),
+        "käse/ø": "ü",
+        "run": (0o755, b"#!/bin/sh\n"),
+    }
     built = write_release(tmp_path, {"src": files})
     unpack_to(built.path, tmp_path / "ours")
     (tmp_path / "tar").mkdir()
