@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from builder.artifact import Built, write
 from builder.install_release.manifest import TOPS, Env, Libc, Manifest, Range, Requires, Tail, Target
 from builder.layers import Tree, pack
 
-Content = Union[str, bytes, tuple[int, bytes], Path, None]  # text, bytes, (mode, bytes), a link's target, an empty directory
+Content = str | bytes | tuple[int, bytes] | Path | None  # text, bytes, (mode, bytes), a link's target, an empty directory
 NOWHERE = Range(0, 0, 0, "")
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
