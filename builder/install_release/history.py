@@ -1,0 +1,178 @@
+"""The history: one JSON line per event, appended, never changed; and what it means, as a pure fold.
+
+    staged ──▶ verified ──▶ active ──▶ good | bad
+
+*Installed* and *active* are separate facts. Order is the order of the lines: a time stamp is for people, clocks go wrong.
+A last line without its line feed was torn by a power cut before anybody was told of it, and is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from . import durable
+from .errors import DamagedError, Problem
+from .host import HISTORY, REVISIONS, STATE, Host
+from .manifest import canonical
+
+Event = dict[str, Any]  # time, event, id, version, who, why, tx, and what an event has beside them
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that happened: when last (UTC, ISO 8601), by whom, how many times in all."""
+
+    time: str
+    who: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the history says of one release. ``order`` is that of the events that installed it; ``note`` is why it is bad, or failed."""
+
+    id: str
+    version: str = ""
+    state: str = "staged"
+    installed: Fact | None = None
+    active: Fact | None = None
+    seconds: int = 0  # of having been live, up to the last time it ceased to be
+    pinned: bool = False
+    note: str = ""
+    order: int = -1
+    record: str = ""  # sha256 of install.json
+
+
+@dataclass(frozen=True)
+class History:
+    """``line`` is the way that led to the live release: activating adds to it, rolling back shortens it. ``live`` is its last."""
+
+    releases: Mapping[str, Past] = field(default_factory=dict)
+    line: tuple[str, ...] = ()
+
+    @property
+    def live(self) -> str:
+        return self.line[-1] if self.line else ""
+
+    def of(self, release: str) -> Past:
+        """What is known of a release; one that is there without a word in the history was published whole, and is verified."""
+        return self.releases.get(release) or Past(release, state="verified")
+
+
+def now() -> str:
+    """The time for an event."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_between(start: str, end: str) -> int:
+    """Whole seconds from one event's time to another's; 0 when a clock went backwards or says nonsense."""
+    try:
+        return max(0, int((_time(end) - _time(start)).total_seconds()))
+    except ValueError:
+        return 0
+
+
+def read(host: Host) -> list[Event]:
+    """All events, oldest first. Raises ``DamagedError`` when a whole line is no event."""
+    data = host.read(STATE, HISTORY, most=_MAX_BYTES) or b""
+    events = []
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or not all(isinstance(event.get(key), str) for key in ("time", "event", "id")):
+            what = f"{host.path(STATE, HISTORY)}, line {number}, is no event."
+            raise DamagedError("the history is damaged", [Problem("history", what, "Nothing was changed. Take that line away, or mend it.")])
+        events.append(event)
+    return events
+
+
+def append(host: Host, events: Iterable[Event]) -> None:
+    """Add events, durably, and a line for people about each. The caller holds the lock."""
+    events = list(events)
+    with host.directory(STATE) as state:
+        durable.append_lines(state, HISTORY, b"".join(canonical(event) for event in events))
+    durable.append_lines(host.fd, REVISIONS, _lines(for_people(event) for event in events), 0o644)
+
+
+def append_missing(host: Host, tx: str, events: Iterable[Event]) -> None:
+    """Add those events of a transaction that a killed process had not added yet; what it had added may not be on disk: that too."""
+    events = list(events)
+    there = {(event["event"], event["id"]) for event in read(host) if event.get("tx") == tx}
+    told = set((host.read(REVISIONS, most=_MAX_BYTES) or b"").split(b"\n"))
+    with host.directory(STATE) as state:
+        durable.append_lines(state, HISTORY, b"".join(canonical(event) for event in events if (event["event"], event["id"]) not in there))
+    lines = (for_people(event) for event in events)
+    durable.append_lines(host.fd, REVISIONS, _lines(line for line in lines if line.encode("utf-8") not in told), 0o644)
+
+
+def for_people(event: Event) -> str:
+    """One line of ``revisions.log``, and of ``log``."""
+    what = f"{event['time'][:10]} {event['time'][11:19]} UTC  {event['event']:<9}  {event['id']} ({event.get('version', '')})"
+    from_ = f", from {event['from']}" if event.get("from") else ""
+    why = f": {event['why']}" if event.get("why") else ""
+    return f"{what} by {event.get('who', '?')}{from_}{why}"
+
+
+def fold(events: Iterable[Event]) -> History:
+    """What the events add up to. Events of a kind that this installer does not know change nothing."""
+    releases: dict[str, Past] = {}
+    line: tuple[str, ...] = ()
+    since = ""
+    for number, event in enumerate(events):
+        kind, release = event["event"], event["id"]
+        past = releases.get(release, Past(release))
+        past = replace(past, version=str(event.get("version") or past.version))
+        if kind == "installed":
+            state = "good" if past.state == "good" else "verified"
+            fact = _again(past.installed, event)
+            past = replace(past, state=state, installed=fact, order=number, note="", record=str(event.get("record", "")))
+        elif kind == "activated":
+            if line and line[-1] != release:
+                left = releases[line[-1]]
+                releases[line[-1]] = replace(left, seconds=left.seconds + seconds_between(since, event["time"]))
+            if not line or line[-1] != release:
+                since = event["time"]
+            line = _extend(line, release, back=event.get("how") == "rollback")
+            past = replace(past, state="active", active=_again(past.active, event), note="")
+        elif kind in ("good", "bad"):
+            past = replace(past, state=kind, note=str(event.get("why", "")) if kind == "bad" else "")
+        elif kind == "failed":
+            past = replace(past, note=str(event.get("why", "")))
+        elif kind in ("pinned", "unpinned"):
+            past = replace(past, pinned=kind == "pinned")
+        releases[release] = past
+    return History(releases, line)
+
+
+def rollback_target(history: History, current: str, present: Collection[str]) -> str | None:
+    """The last good release before ``current`` on the way that led to it, of those that are there."""
+    before = history.line[: history.line.index(current)] if current in history.line else history.line
+    for release in reversed(before):
+        if release in present and history.of(release).state == "good":
+            return release
+    return None
+
+
+def _lines(texts: Iterable[str]) -> bytes:
+    return "".join(text + "\n" for text in texts).encode("utf-8")
+
+
+def _extend(line: tuple[str, ...], release: str, back: bool) -> tuple[str, ...]:
+    if back and release in line:
+        return line[: line.index(release) + 1]
+    return (*(each for each in line if each != release), release)
+
+
+def _again(fact: Fact | None, event: Event) -> Fact:
+    return Fact(event["time"], str(event.get("who", "?")), (fact.count if fact else 0) + 1)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text[:-1] + "+00:00")

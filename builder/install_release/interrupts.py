@@ -1,0 +1,49 @@
+"""SIGINT, SIGTERM and SIGHUP: an exception where work can be undone, held back where it must not stop half-way."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """A signal asked to stop. Not an ``Exception``, so that nothing swallows it by accident."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+
+
+class _Settled:
+    """Whether the outcome is decided: from then on a signal changes nothing any more."""
+
+    value = False
+
+
+def listen() -> None:
+    """From now on a signal raises ``Interrupted`` in the main thread."""
+    _Settled.value = False
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+
+
+def settle() -> None:
+    """The change is committed: it will be reported as done, and no signal may say otherwise."""
+    _Settled.value = True
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Signals wait until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _interrupt(number: int, _frame: object | None) -> None:
+    if not _Settled.value:
+        raise Interrupted(number)

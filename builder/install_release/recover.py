@@ -1,0 +1,81 @@
+"""Recovery: what a killed installer or a power cut left is finished, or undone and removed. As often as need be.
+
+It runs at the start of every command that changes something. The others only say that it is due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import durable, flip, history, journal
+from .errors import DamagedError
+from .host import BIN, ENV_TABLES, ENVS, STAGING, STATE, Host
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that no finished command leaves: ``name`` in ``directory``, and what it is, in words."""
+
+    directory: str
+    name: str
+    what: str
+
+
+def due(host: Host) -> tuple[str, ...]:
+    """What ``recover`` would do, in words; nothing is changed. Raises ``DamagedError`` when the journal can't be trusted."""
+    transaction = journal.read(host)
+    found = []
+    if transaction is not None:
+        way = "finish" if transaction.state == "committed" else "undo"
+        found.append(f"{way} the activation of {transaction.to} ({transaction.state})")
+    return (*found, *(f"remove {each.what} {each.directory}/{each.name}" for each in leftovers(host)))
+
+
+def recover(host: Host) -> tuple[str, ...]:
+    """Do what is due; what was done, in words. The caller holds the lock.
+
+    Raises ``DamagedError`` before anything is changed when journal or history can't be trusted.
+    """
+    transaction = journal.read(host)
+    history.read(host)
+    done = due(host)
+    if transaction is not None and transaction.state == "committed":
+        flip.forward(host, transaction)
+    elif transaction is not None:
+        flip.back(host, transaction, "interrupted; undone by recovery")
+    for each in leftovers(host):
+        with host.directory(each.directory) as directory:
+            durable.remove_tree(directory, each.name)
+    return done
+
+
+def leftovers(host: Host) -> list[Leftover]:
+    """Stages, temporary siblings, and environments that never became complete."""
+    found = [Leftover(STAGING, name, "the stage") for name in host.names(STAGING)]
+    for directory in ("", BIN, STATE, ENV_TABLES):
+        found += [Leftover(directory, name, "the temporary file") for name in host.names(directory) if _is_temporary(directory, name)]
+    used = _used_environments(host)
+    for key in host.environments():
+        if not host.has_environment(key) and key not in used:  # one that a release needs is damaged, not left over: verify says so
+            found.append(Leftover(ENVS, key, "the unfinished environment"))
+    for name in host.names(ENV_TABLES):
+        key = name[: -len(".json")]
+        if name.endswith(".json") and not name.startswith(".") and not durable.exists(host.fd, f"{ENVS}/{key}") and key not in used:
+            found.append(Leftover(ENV_TABLES, name, "the table of an environment that is gone"))
+    return found
+
+
+def _is_temporary(directory: str, name: str) -> bool:
+    if not (name.startswith(".") and name.endswith(".new")):
+        return False
+    return directory in (STATE, ENV_TABLES) or name in map(durable.temporary, ("current", "previous", "install-release"))
+
+
+def _used_environments(host: Host) -> set[str]:
+    used = set()
+    for release in host.releases():
+        try:
+            used.add(str(host.record(release)["env"]))
+        except DamagedError:
+            continue
+    return used

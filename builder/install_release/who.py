@@ -1,0 +1,46 @@
+"""Who is at work, for the history: what CI says first, then the person behind sudo, then the user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+# The variable that names a job, the one that names the person who started it, and what to call it.
+_CI: tuple[tuple[str, str, str], ...] = (
+    ("GITHUB_RUN_ID", "GITHUB_ACTOR", "GitHub run"),
+    ("CI_JOB_ID", "GITLAB_USER_LOGIN", "GitLab job"),
+    ("BUILDKITE_BUILD_NUMBER", "BUILDKITE_BUILD_CREATOR", "Buildkite build"),
+    ("CIRCLE_BUILD_NUM", "CIRCLE_USERNAME", "CircleCI build"),
+    ("BITBUCKET_BUILD_NUMBER", "BITBUCKET_STEP_TRIGGERER_UUID", "Bitbucket build"),
+    ("BUILD_BUILDID", "BUILD_REQUESTEDFOR", "Azure build"),
+    ("TRAVIS_BUILD_NUMBER", "", "Travis build"),
+    ("BUILD_TAG", "BUILD_USER_ID", "Jenkins"),
+)
+
+
+def who(environ: Mapping[str, str], uid: int) -> str:
+    """A name for people, of printable characters, never empty. A uid without an entry in passwd is a number."""
+    for job, person, name in _CI:
+        if environ.get(job):
+            return _clean(f"{environ.get(person) or 'ci'} ({name} {environ[job]})")
+    user = _user(uid)
+    behind = environ.get("SUDO_USER")
+    return _clean(f"{behind} (as {user})" if behind and behind != user else user)
+
+
+def _user(uid: int) -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    except (ImportError, KeyError):
+        return f"uid {uid}"
+
+
+def _clean(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)[:120]
+
+
+def me() -> str:
+    """Who runs this process."""
+    return who(os.environ, os.getuid())
