@@ -10,12 +10,12 @@ import dataclasses
 import difflib
 import re
 import shlex
+import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
-
-import tomllib
 
 from .errors import Problem, RecipeError
 from .install_release.manifest import ENV_KINDS, NAME, VERSION, safe_relative
@@ -267,9 +267,9 @@ class SourceSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonSpec:
-    """The target: ``version`` like ``3.11``; ``interpreter`` a path or command, or None to look for ``python<version>``."""
+    """The target: ``version`` like ``3.11``, by default that of the Python we run on; ``interpreter`` a path or command, None to look for it."""
 
-    version: str = _key(_python, "3.11")
+    version: str = _key(_python, f"{sys.version_info.major}.{sys.version_info.minor}")
     interpreter: str | None = _key(_text, None)
 
 

@@ -78,7 +78,7 @@ def test_the_example_shows_the_true_defaults(tmp_path: Path) -> None:
             for key, value in tomllib.loads(line[1:]).items():
                 shown[table, key], real[table, key] = value, getattr(tables[table], key)
     assert shown == real
-    assert len(shown) == 11
+    assert len(shown) == 10
 
 
 # What is read
