@@ -1,0 +1,87 @@
+"""Writing an artifact: one file, reproducible, whole or not there."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from builder.errors import ArtifactError
+from builder.install_release.artifact import open_artifact
+from builder.zipapp import installer
+from tests.releases import write_release
+
+LAYERS = {
+    "wheel:b-1-py3-none-any": {"lib/b.py": "b"},
+    "wheel:a-1-py3-none-any": {"lib/a.py": "a"},
+    "env": {"lib/00_pin.pth": "pass"},
+    "etc": {"nginx/x.conf": "x"},
+    "src": {"app.py": "app"},
+    "assets": {"x.css": "x"},
+}
+
+
+def test_the_small_and_changing_layers_come_first(tmp_path: Path) -> None:
+    """Whatever order they were made in."""
+    built = write_release(tmp_path, LAYERS)
+    assert [layer.name for layer in built.manifest.layers] == ["src", "etc", "assets", "env", "a-1-py3-none-any", "b-1-py3-none-any"]
+
+
+def test_the_same_contents_give_the_same_file(tmp_path: Path) -> None:
+    """Bytes, id and name; another commit time is another id."""
+    one = write_release(tmp_path / "one", LAYERS)
+    two = write_release(tmp_path / "two", dict(reversed(LAYERS.items())))
+    assert one.path.read_bytes() == two.path.read_bytes()
+    assert one.path.name == two.path.name == f"shop-1.0-{one.manifest.target.abi}-{one.manifest.target.platform}-{one.id[-12:]}.tgz"
+    assert write_release(tmp_path / "three", LAYERS, commit_time=1).id != one.id
+
+
+def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path) -> None:
+    """A directory that can't be made is a typed error."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError) as caught:
+        write_release(tmp_path / "file/out", LAYERS)
+    assert caught.value.problems[0].remedy
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_an_installer_would_refuse_is_never_written(tmp_path: Path) -> None:
+    """The manifest is read back by the installer's own code before a byte is written."""
+    with pytest.raises(Exception, match="manifest is not valid"):
+        write_release(tmp_path / "out", LAYERS, name="Not A Name")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_thing_a_bare_host_needs_is_the_first_thing_in_the_file(tmp_path: Path) -> None:
+    """tar finds the installer without reading the layers, and it is the zipapp, executable."""
+    built = write_release(tmp_path, LAYERS)
+    subprocess.run(["tar", "xzf", str(built.path), "--occurrence=1", "release/install-release"], check=True, cwd=tmp_path)
+    program = tmp_path / "release/install-release"
+    assert program.read_bytes() == installer()
+    assert program.stat().st_mode & 0o111
+    with open_artifact(built.path) as artifact:
+        assert artifact.manifest.installer.offset == 0
+
+
+def test_the_installer_is_deterministic_and_self_contained() -> None:
+    """A zip of the package and a main; the same bytes each time."""
+    data = installer()
+    assert data == installer()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        assert {"__main__.py", "install_release/cli.py", "install_release/unpack.py"} <= set(names)
+        assert all(info.date_time == (1980, 1, 1, 0, 0, 0) for info in archive.infolist())
+    assert data.startswith(b"#!/usr/bin/python3 -IS\n")
+
+
+def test_the_installer_starts_without_site_and_environment(tmp_path: Path) -> None:
+    """It runs under -I -S and prints its help."""
+    (tmp_path / "install-release").write_bytes(installer())
+    done = subprocess.run([sys.executable, "-I", "-S", str(tmp_path / "install-release"), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ARTIFACT" in done.stdout

@@ -1,0 +1,143 @@
+"""Layers: the same bytes every time, cached by what went in, healed when damaged."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from builder.artifact import write
+from builder.errors import ArtifactError
+from builder.layers import PackedLayer, Tree, compress, pack
+from builder.verify import verify
+from tests.releases import FACTS, lay
+
+FILES = {"a.py": "a = 1\n", "static/x.css": "body {}\n", "run": (0o755, b"#!/bin/sh\n"), "empty": None, "link": Path("a.py")}
+
+
+class Counted:
+    """Lays FILES out, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, root: Path) -> None:
+        self.count += 1
+        lay(FILES, "src", root)
+
+
+def pack_one(tree: Tree, tmp_path: Path) -> PackedLayer:
+    (tmp_path / "work").mkdir(exist_ok=True)
+    return pack([tree], tmp_path / "cache", tmp_path / "work", jobs=2)[0]
+
+
+def test_a_layer_that_is_cached_is_not_laid_out_again(tmp_path: Path) -> None:
+    """The second time costs nothing, and says that it came from the cache."""
+    make = Counted()
+    first = pack_one(Tree("src", "src", "k1", make), tmp_path)
+    again = pack_one(Tree("src", "src", "k1", make), tmp_path)
+    assert (first.cached, again.cached, make.count) == (False, True, 1)
+    assert again.table_sha256 == first.table_sha256
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_another_key_is_another_layer(tmp_path: Path) -> None:
+    """What went in decides, not the name."""
+    make = Counted()
+    for key in ("k1", "k2", "", ""):
+        pack_one(Tree("src", "src", key, make), tmp_path)
+    assert make.count == 4
+
+
+def test_bytes_depend_on_neither_directory_nor_order_nor_umask_nor_time(tmp_path: Path) -> None:
+    """Two layers from the same contents, made differently, have the same digest."""
+    one = pack_one(Tree("src", "src", "", partial(lay, FILES, "src")), tmp_path)
+    before = os.umask(0o077)
+    try:
+        reverse = dict(reversed(FILES.items()))
+        (tmp_path / "elsewhere/much/deeper").mkdir(parents=True)
+        two = pack_one(Tree("src", "src", "", partial(lay, reverse, "src")), tmp_path / "elsewhere/much/deeper")
+    finally:
+        os.umask(before)
+    assert (one.table_sha256, one.check, one.crc32) == (two.table_sha256, two.check, two.crc32)
+
+
+def test_a_damaged_layer_is_noticed_removed_and_made_again(tmp_path: Path) -> None:
+    """One flipped bit in the cache never reaches an artifact: the build says so, and the next one is right."""
+    tree = Tree("src", "src", "k", Counted())
+    layer = pack_one(tree, tmp_path)
+    good = write(FACTS, [layer], tmp_path / "good").sha256
+    data = bytearray(layer.path.read_bytes())
+    data[3] ^= 1
+    layer.path.write_bytes(data)
+    with pytest.raises(ArtifactError) as caught:
+        write(FACTS, [pack_one(tree, tmp_path)], tmp_path / "bad")
+    assert "damaged" in caught.value.message
+    assert not list((tmp_path / "bad").glob("*"))
+    assert write(FACTS, [pack_one(tree, tmp_path)], tmp_path / "again").sha256 == good
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"\xff" * 400, b"{}\n" + (3).to_bytes(8, "little")])
+def test_an_entry_that_is_no_layer_is_made_again(tmp_path: Path, damage: bytes) -> None:
+    """A truncated or foreign file in the cache is not an error."""
+    tree = Tree("src", "src", "k", Counted())
+    layer = pack_one(tree, tmp_path)
+    layer.path.write_bytes(damage)
+    assert not pack_one(tree, tmp_path).cached
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither in the cache nor in the work directory."""
+
+    def make(root: Path) -> None:
+        lay(FILES, "src", root)
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        pack_one(Tree("src", "src", "k", make), tmp_path)
+    assert not list((tmp_path / "work").iterdir())
+    assert not list((tmp_path / "cache/layers").iterdir())
+
+
+def test_two_builds_may_share_a_cache(tmp_path: Path) -> None:
+    """Made at the same time by several threads: each gets a whole layer, the same one."""
+    found: list[str] = []
+    tree = Tree("src", "src", "k", Counted())
+    threads = [threading.Thread(target=lambda: found.append(pack_one(tree, tmp_path).table_sha256)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(found)) == 1
+
+
+def test_what_no_layer_can_hold_is_named_all_at_once(tmp_path: Path) -> None:
+    """Names with control characters, links that leave, fifos: one error lists them."""
+
+    def make(root: Path) -> None:
+        lay({"ok": "", "bad\n": "", "out": Path("../../etc"), "root": Path("/etc")}, "src", root)
+        os.mkfifo(root / "src/fifo")
+        (root / os.fsdecode(b"src/\xff")).write_text("")
+
+    with pytest.raises(ArtifactError) as caught:
+        pack_one(Tree("src", "src", "", make), tmp_path)
+    assert len(caught.value.problems) == 5
+
+
+def test_an_empty_tree_is_a_layer_of_one_directory(tmp_path: Path) -> None:
+    """Nothing in it is still something."""
+    layer = pack_one(Tree("src", "src", "", lambda root: None), tmp_path)
+    assert (layer.files, layer.inodes) == (0, 1)
+    verify(write(FACTS, [layer], tmp_path / "out").path)
+
+
+def test_compressing_is_the_same_everywhere() -> None:
+    """The pinned compressor gives these bytes: another version or level is another format."""
+    import hashlib
+
+    plain = bytes(range(256)) * 4096 + b"the quick brown fox " * 9999
+    assert hashlib.sha256(compress(plain)).hexdigest()[:16] == "6fb1a481275a7aa2"
