@@ -1,0 +1,325 @@
+"""``build-release``: the only place of the build half that prints and chooses the exit status.
+
+Whatever is slow to import is imported by the command that needs it: ``--help`` costs argparse and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .errors import ArtifactError, BuildError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from .pipeline import Options
+    from .recipe import Recipe
+    from .report import Progress
+
+UNEXPECTED = 1
+_STATUSES = """\
+exit status:
+  0  done
+  1  unexpected: a fault of build-release itself
+  2  usage: the command line makes no sense
+  3  refused or failed; nothing was changed, every reason is named
+  a signal (INT, TERM, HUP) ends it with that signal (a shell shows 130, 143, 129), nothing left behind
+
+With --json, standard output is exactly one JSON object, of an error too:
+{"error": {"status", "message", "problems": [{"where", "what", "remedy"}], "next"}}. Progress goes to standard error.
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found or made: for programs, and for people."""
+
+    value: Mapping[str, Any]
+    lines: Iterable[str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A first word, what it does in one sentence, its arguments, and the function that does it."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Progress], Answer]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would print."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, next_step=f"{self.prog} --help")
+
+
+class _Stopped(BaseException):
+    """A signal asked us to end. No ``Exception``: nothing but ``finally`` may stand in its way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, print what it says, and give the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    try:
+        with _signals():
+            answer = _run(words)
+        _print([json.dumps(answer.value, ensure_ascii=False)] if as_json else answer.lines)
+        return 0
+    except BuildError as error:
+        return _refuse(error, as_json)
+    except OSError as error:
+        return _refuse(_from_system(error), as_json)
+    except _Stopped as stopped:
+        name = signal.Signals(stopped.number).name
+        _refuse(BuildError(f"stopped by {name}, nothing was left behind"), as_json, 128 + stopped.number)
+        signal.signal(stopped.number, signal.SIG_DFL)
+        os.kill(os.getpid(), stopped.number)  # so that whoever waits for us sees why we ended
+        return 128 + stopped.number
+    except Exception as error:
+        traceback.print_exc()
+        what = traceback.format_exception_only(error)[-1].strip()
+        problem = Problem("unexpected", what, "This is a fault of build-release: report it with the lines that stand on standard error.")
+        return _refuse(BuildError("build-release failed in a way that it should not", [problem]), as_json, UNEXPECTED)
+
+
+def _run(words: list[str]) -> Answer:
+    """The command that ``words`` name; a first word that is no command is the recipe of a build."""
+    from .report import Progress
+
+    if not words or words[0] in ("-h", "--help", "--version"):
+        _overview().parse_args(words or ["--help"])
+    command = _BY_NAME.get(words[0])
+    parser = _parser(command or _BUILD)
+    parsed = parser.parse_args(words[1:] if command else words)
+    return (command or _BUILD).run(parsed, Progress(sys.stderr))
+
+
+def _overview() -> argparse.ArgumentParser:
+    from .install_release import __version__
+
+    lines = [f"  {command.name + ' …':<12} {command.help}" for command in COMMANDS]
+    parser = _Parser(
+        prog="build-release",
+        usage="build-release RECIPE [-o DIR] [--plan] [--json] …  |  build-release COMMAND …",
+        description="One commit of a git repository and its locked dependencies, as one file that installs on a host without network.",
+        epilog="\n".join(["commands (COMMAND --help says more):", f"  {'RECIPE …':<12} {_BUILD.help}", *lines, "", _STATUSES]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"build-release {__version__}")
+    return parser
+
+
+def _parser(command: Command) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"build-release {command.name}".strip(),
+        description=command.help,
+        epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """While this lasts, the signals that end a process unwind it first: every temporary directory goes, every child is ended."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _refuse(error: BuildError, as_json: bool, status: int | None = None) -> int:
+    """Say what was wrong: to people always, to a program where it asked."""
+    from .report import refusal
+
+    status = error.status if status is None else status
+    _print(refusal(error), sys.stderr)
+    if as_json:
+        problems = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in error.problems]
+        _print([json.dumps({"error": {"status": status, "message": error.message, "problems": problems, "next": error.next_step}})])
+    return status
+
+
+def _from_system(error: OSError) -> BuildError:
+    """A full disk, a missing right: nobody's fault here, and nothing to trace."""
+    where = str(error.filename or "this machine")
+    return BuildError("the system said no", [Problem(where, f"{error.strerror or error}.", "Make room or give the right to it, then try again.")])
+
+
+def _print(lines: Iterable[str], stream: Any = None) -> None:
+    stream = stream or sys.stdout
+    try:
+        for line in lines:
+            print(line, file=stream)
+        stream.flush()
+    except BrokenPipeError:
+        # Whoever read it has gone, and that is all right; Python's own flush at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+# The commands
+
+
+def _build_arguments(parser: argparse.ArgumentParser) -> None:
+    _recipe_argument(parser)
+    parser.add_argument("-o", "--out", type=Path, default=Path("artifacts"), metavar="DIR", help="where the artifact goes (default: artifacts)")
+    parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
+    parser.add_argument("--allow-dirty", action="store_true", help="pack uncommitted changes too, and say so in the version")
+    _jobs_argument(parser)
+
+
+def _build(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import pipeline, report
+
+    recipe, options = _recipe(arguments), _options(arguments, allow_dirty=arguments.allow_dirty)
+    if arguments.plan:
+        plan = pipeline.plan(recipe, options, progress)
+        return Answer(report.plan_value(plan), report.plan(plan))
+    outcome = pipeline.build(recipe, options, progress)
+    return Answer(report.outcome_value(outcome), report.summary(outcome))
+
+
+def _lock_arguments(parser: argparse.ArgumentParser) -> None:
+    _recipe_argument(parser)
+
+
+def _lock(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import pipeline
+
+    path = pipeline.lock(_recipe(arguments), _options(arguments, allow_dirty=True), progress)
+    return Answer({"lock": str(path)}, [f"→ {path}", "  next: review the difference, and commit it"])
+
+
+def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    _recipe_argument(parser)
+    _jobs_argument(parser)
+
+
+def _fetch(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import pipeline
+
+    wheelhouse = pipeline.fetch(_recipe(arguments), _options(arguments, allow_dirty=True), progress)
+    wheels = [{"name": wheel.name, "version": wheel.version, "file": str(wheel.path), "sha256": wheel.sha256, "built": wheel.built} for wheel in wheelhouse.wheels]
+    return Answer({"wheels": wheels}, [])
+
+
+def _env_arguments(parser: argparse.ArgumentParser) -> None:
+    _recipe_argument(parser)
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the virtual environment to make; it must not exist")
+
+
+def _env(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import pipeline
+
+    directory = pipeline.env(_recipe(arguments), _options(arguments, allow_dirty=True), arguments.directory, progress)
+    return Answer({"env": str(directory)}, [f"→ {directory}", f"  next: . {directory}/bin/activate"])
+
+
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="a release .tgz")
+    parser.add_argument("--most", type=int, default=20, metavar="N", help="how many of the largest files to show (default: 20)")
+
+
+def _inspect(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import inspection, report
+
+    found = inspection.inspect(arguments.artifact, most=arguments.most)
+    return Answer(report.inspection_value(found), report.inspection(found))
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="a release .tgz")
+
+
+def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import report, verify
+
+    good, errors = [], []
+    for path in arguments.artifacts:
+        try:
+            with progress.stage(f"verify {path.name}"):
+                good.append((path, verify.verify(path)))
+        except ArtifactError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        problems = [Problem(error.message, "is no release that holds.") if not error.problems else problem for error in errors for problem in error.problems]
+        raise ArtifactError(f"{len(errors)} of {len(arguments.artifacts)} artifacts do not hold", problems)
+    value = {"artifacts": [{"artifact": str(path), "name": manifest.name, "version": manifest.version, "holds": True} for path, manifest in good]}
+    return Answer(value, [f"{path}: {manifest.name} {manifest.version} holds" for path, manifest in good])
+
+
+def _recipe_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, like recipes/shop.toml")
+
+
+def _jobs_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=_jobs, default=len(os.sched_getaffinity(0)), metavar="N", help="how much at once (default: a job per processor)")
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError("must be a number from 1 to 256")
+    return int(text)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from . import recipe
+
+    path: Path = arguments.recipe
+    if not path.exists() and path.name == str(path) and not path.suffix:
+        # Perhaps it was meant as a command.
+        close = difflib.get_close_matches(path.name, [command.name for command in COMMANDS], 1)
+        hint = f"Did you mean the command {close[0]}?" if close else f"The commands are {', '.join(command.name for command in COMMANDS)}."
+        raise UsageError(f"{path} is neither a recipe nor a command", [Problem(path.name, "does not exist.", hint)], next_step="build-release --help")
+    return recipe.load(path)
+
+
+def _options(arguments: argparse.Namespace, *, allow_dirty: bool) -> Options:
+    from . import pipeline
+
+    return pipeline.Options(
+        cache=pipeline.cache_root(os.environ),
+        out=getattr(arguments, "out", Path()),
+        allow_dirty=allow_dirty,
+        jobs=getattr(arguments, "jobs", 1),
+    )
+
+
+_BUILD = Command("", "build the artifact of a recipe", _build_arguments, _build)
+COMMANDS = (
+    Command("lock", "resolve the dependencies for the target, and pin every file with its hash", _lock_arguments, _lock),
+    Command("fetch", "download and build what the lock names, into the cache", _fetch_arguments, _fetch),
+    Command("env", "make a virtual environment for development from the same lock", _env_arguments, _env),
+    Command("inspect", "show what is in an artifact", _inspect_arguments, _inspect),
+    Command("verify", "check every byte of artifacts against every law of the format", _verify_arguments, _verify),
+)
+_BY_NAME = {command.name: command for command in COMMANDS}

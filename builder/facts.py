@@ -1,0 +1,61 @@
+"""The manifest but for what lies in the file: what the recipe, the commit, the target and the layers say of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from zipfile import ZipFile
+
+from .artifact import MINIMUM_INSTALLER
+from .install_release.manifest import FORMAT, Env, Manifest, Range, Requires, Tail
+from .layers import PackedLayer
+from .recipe import Recipe
+from .source import Source
+from .target import Interpreter, minimum_libc
+
+_BLOCK = 4096
+_NO_RANGE = Range(0, 0, 0, "")
+
+
+def manifest(recipe: Recipe, source: Source, interpreter: Interpreter, wheels: Sequence[Path], packed: Iterable[PackedLayer]) -> Manifest:
+    """Everything known before the file is written. ``artifact.write`` fills in layers, ranges and tail."""
+    room, inodes = _room(packed)
+    if recipe.env.kind != "venv":
+        more = _made_there(wheels)
+        room, inodes = room + more[0], inodes + more[1]
+    host = recipe.host
+    return Manifest(
+        format=FORMAT,
+        minimum_installer=MINIMUM_INSTALLER,
+        name=recipe.name,
+        version=source.version,
+        commit=source.commit,
+        commit_time=source.time,
+        root=recipe.root,
+        keep_releases=recipe.keep_releases,
+        target=interpreter.target(minimum_libc(wheels, interpreter), recipe.env.byte_code),
+        env=Env(recipe.env.kind, recipe.env.share),
+        requires=Requires(host.linked_dirs, host.linked_files, host.env, host.commands, room, inodes),
+        layers=(),
+        installer=_NO_RANGE,
+        end=_NO_RANGE,
+        tail=Tail(0, 0, 0),
+    )
+
+
+def _room(packed: Iterable[PackedLayer]) -> tuple[int, int]:
+    """Bytes (in whole blocks) and inodes that the unpacked layers take."""
+    layers = list(packed)
+    return sum(layer.room for layer in layers), sum(layer.inodes for layer in layers)
+
+
+def _made_there(wheels: Iterable[Path]) -> tuple[int, int]:
+    """Bytes and inodes of the environment that a host makes of wheels: their files, and byte code of about the size of its source."""
+    room = inodes = 0
+    for path in wheels:
+        with ZipFile(path) as archive:
+            for member in archive.infolist():
+                times = 2 if member.filename.endswith(".py") else 1
+                room += times * -(-member.file_size // _BLOCK) * _BLOCK
+                inodes += times
+    return room, inodes

@@ -1,0 +1,53 @@
+"""What is in an artifact, for people and programs to look at."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ArtifactError
+from .install_release.artifact import Artifact, open_artifact
+from .install_release.errors import ArtifactError as Damaged
+from .install_release.manifest import Manifest
+from .install_release.table import Entry
+
+
+@dataclass(frozen=True)
+class Content:
+    """One file: its path below ``release/``, its length in bytes, the layer that holds it."""
+
+    path: str
+    bytes: int
+    layer: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An artifact, described: ``bytes`` and ``sha256`` of the whole file, how many signatures it carries, its largest files."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    id: str
+    manifest: Manifest
+    signatures: int
+    largest: tuple[Content, ...]
+
+
+def inspect(path: Path, *, most: int = 20) -> Inspection:
+    """Look into an artifact: its head and its tables. Raises ``ArtifactError`` when it is none, or damaged where it was looked at."""
+    try:
+        with open_artifact(path) as artifact:
+            largest = heapq.nsmallest(most, _files(artifact), key=lambda content: (-content.bytes, content.path))
+            return Inspection(path, artifact.size, artifact.sha256(), artifact.id, artifact.manifest, len(artifact.signatures), tuple(largest))
+    except Damaged as error:
+        raise ArtifactError(f"{path}: {error.message}", error.problems) from None
+
+
+def _files(artifact: Artifact) -> Iterator[Content]:
+    for layer in artifact.manifest.layers:
+        for line in artifact.table(layer):
+            if isinstance(line, Entry) and line.type == "file":
+                yield Content(line.path, line.size, layer.name)

@@ -1,0 +1,184 @@
+"""What people read: progress while a build runs, then what it made. Only words are made here; ``cli`` decides where they go.
+
+A line is a label and a text. Sizes are decimal, as ``ls -h --si`` shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TextIO
+
+from .changes import Changes, Package
+from .errors import BuildError, Problem
+from .install_release.manifest import Manifest
+
+if TYPE_CHECKING:
+    from .inspection import Inspection
+    from .pipeline import Outcome
+
+_LABEL = 13  # columns
+_WIDEST = 40  # a longer label pushes its own text, not everybody's
+_MOST = 12  # packages that a summary names
+
+
+class Progress:
+    """One line on ``stream`` per finished stage, and a spinner for the running one when ``stream`` is a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Show that the stage ``name`` runs, for as long as the block does."""
+        if not self._stream.isatty():
+            yield
+            return
+        from rich.console import Console
+
+        with Console(file=self._stream).status(f"{name} …", spinner="dots"):
+            yield
+
+    def line(self, label: str, text: str) -> None:
+        """Say something that is now certain."""
+        self.heading(labelled(label, text))
+
+    def heading(self, text: str) -> None:
+        """Say something that the lines after it belong to."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+def labelled(label: str, text: str, width: int = _LABEL) -> str:
+    """``label`` and ``text`` in two columns, further lines of the text below its first."""
+    first, *more = text.splitlines() or [""]
+    return "\n".join([f"  {label:<{width - 1}} {first}".rstrip(), *(f"  {'':<{width - 1}} {line}" for line in more)])
+
+
+def refusal(error: BuildError) -> Iterator[str]:
+    """An error, every reason, and the next step."""
+    yield error.message + (":" if error.problems else "")
+    yield from reasons(error.problems)
+    if error.next_step:
+        yield f"  next: {error.next_step}"
+
+
+def reasons(problems: Sequence[Problem]) -> Iterator[str]:
+    """One line or more per problem; the texts stand below each other."""
+    width = min(_WIDEST, max((len(problem.where) for problem in problems), default=0)) + 2
+    for problem in problems:
+        yield labelled(problem.where, f"{problem.what} {problem.remedy}".rstrip(), width)
+
+
+def summary(outcome: Outcome) -> Iterator[str]:
+    """What a build made: where, how big, what is new in it, and what to do next."""
+    built, changes = outcome.built, outcome.changes
+    if changes is not None:
+        yield labelled("changed", changed(changes, built.id))
+    took = sum(outcome.seconds.values())
+    yield f"→ {built.path}   {size(built.bytes)}   id {built.id}   {took:.1f} s"
+    yield f"  sha256 {built.sha256}"
+    yield "  next: scp it to a host and run install-release"
+
+
+def changed(changes: Changes, identity: str) -> str:
+    """What is new since the last artifact, in one line or a few."""
+    if changes.since_id == identity:
+        return f"nothing: {changes.since} is the same release"
+    lines = [f"{package_list(changes.packages) or 'no package'}, since {changes.since} ({changes.since_id})"]
+    if changes.layers:
+        lines.append(f"{size(changes.new_bytes)} in {count(len(changes.layers), 'new layer')}: {some(changes.layers)}")
+    return "\n".join(lines)
+
+
+def package_list(packages: Sequence[Package]) -> str:
+    """``django 6.1.2 → 6.1.3, + whitenoise 6.9, - pytz 2025.1``"""
+    words = []
+    for package in packages:
+        if not package.before:
+            words.append(f"+ {package.name} {package.after}")
+        elif not package.after:
+            words.append(f"- {package.name} {package.before}")
+        else:
+            words.append(f"{package.name} {package.before} → {package.after}")
+    return some(words)
+
+
+def some(words: Sequence[str], most: int = _MOST) -> str:
+    """A list in words, cut where nobody reads on."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def inspection(found: Inspection) -> Iterator[str]:
+    """An artifact for people: what it is and needs, its layers, its largest files."""
+    manifest = found.manifest
+    yield headline(manifest)
+    yield labelled("file", f"{found.path}   {size(found.bytes)}")
+    yield labelled("id", found.id)
+    yield labelled("sha256", found.sha256)
+    yield labelled("signatures", str(found.signatures or "none"))
+    yield labelled("environment", manifest.env.kind + (", shared between releases" if manifest.env.share else ""))
+    yield labelled("root", f"{manifest.root}, keeps {manifest.keep_releases} releases")
+    yield labelled("needs", needs(manifest))
+    rows = [[layer.name, layer.kind, size(layer.bytes), size(layer.size), f"{layer.files}", layer.digest[:12]] for layer in manifest.layers]
+    yield ""
+    yield from table(["layer", "kind", "packed", "unpacked", "files", "digest"], rows, right={2, 3, 4})
+    yield ""
+    yield from table(["largest files", "size", "layer"], [[item.path, size(item.bytes), item.layer] for item in found.largest], right={1})
+
+
+def headline(manifest: Manifest) -> str:
+    """``shop 1.4.2   commit 1a2b3c4d5e6f (2026-11-23 10:11 UTC)   for CPython 3.11, linux_x86_64, glibc ≥ 2.28``"""
+    target = manifest.target
+    libc = f"{target.libc.name} ≥ {target.libc.minimum}" if target.libc.minimum else target.libc.name
+    system = f"{implementation(target.implementation)} {target.python}, {target.platform}, {libc}"
+    return f"{manifest.name} {manifest.version}   {commit(manifest.commit, manifest.commit_time)}   for {system}"
+
+
+def commit(identity: str, time: int) -> str:
+    """``commit 1a2b3c4d5e6f (2026-11-23 10:11 UTC)``"""
+    return f"commit {identity[:12]} ({datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d %H:%M} UTC)"
+
+
+def implementation(name: str) -> str:
+    """``cpython`` as its makers write it."""
+    return {"cpython": "CPython", "pypy": "PyPy"}.get(name, name)
+
+
+def needs(manifest: Manifest) -> str:
+    """What a host must have, a line for each kind."""
+    required = manifest.requires
+    lines = [f"{size(required.bytes)} of disk, {count(required.inodes, 'inode')}"]
+    for label, values in {
+        "commands": required.commands,
+        "keys of shared/env": required.env,
+        "shared directories": required.linked_dirs,
+        "shared files": required.linked_files,
+    }.items():
+        if values:
+            lines.append(f"{label}: {', '.join(values)}")
+    return "\n".join(lines)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> Iterator[str]:
+    """Columns as wide as their widest cell, those in ``right`` flush right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in [heads, *rows]:
+        cells = [cell.rjust(width) if i in right else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def size(count: int) -> str:
+    """``119.9 MB``"""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.95 or unit == "GB":
+            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError  # pragma: no cover
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 wheel``, ``67 wheels``"""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -1,0 +1,62 @@
+"""The layers that come from the application itself: its source, and its system configuration. Those of the environment come from ``env``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from .env.bytecode import compile_tree
+from .errors import Problem, RecipeError
+from .install_release.manifest import canonical
+from .layers import Tree
+from .recipe import Recipe
+from .target import Interpreter
+
+
+def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
+    """The layer ``src``: the exported ``tree`` as it is, and byte code that notices when an operator edits a file."""
+
+    def make(root: Path) -> None:
+        copy(tree, root / "src")
+        if recipe.env.byte_code:
+            compile_tree(interpreter, root / "src", "checked-hash")
+
+    return Tree("src", "src", _key(digest(tree), interpreter.identity if recipe.env.byte_code else ""), make)
+
+
+def configuration(tree: Path, recipe: Recipe) -> Tree | None:
+    """The layer ``etc``, or None when the recipe has none. Raises ``RecipeError`` when it is not there."""
+    if recipe.etc is None:
+        return None
+    path = recipe.locate(recipe.etc, tree)
+    if not path.is_dir():
+        raise RecipeError("the recipe names a directory that is not there", [Problem("etc", f'"{recipe.etc}" is no directory of the source.')])
+    return Tree("etc", "etc", _key(digest(path)), lambda root: copy(path, root / "etc"))
+
+
+def digest(root: Path) -> str:
+    """A hash of all that a layer records of the files below ``root``: path, kind, executable or not, contents or target."""
+    found: list[list[str]] = []
+    for directory, names, files in os.walk(root):
+        for name in [*names, *files]:
+            path = Path(directory, name)
+            where = os.fsencode(path.relative_to(root)).hex()
+            if path.is_symlink():
+                found.append([where, "link", os.fsencode(os.readlink(path)).hex()])
+            elif path.is_dir():
+                found.append([where, "dir"])
+            else:
+                with path.open("rb") as file:
+                    found.append([where, "755" if os.access(path, os.X_OK) else "644", hashlib.file_digest(file, "sha256").hexdigest()])
+    return hashlib.sha256(canonical(sorted(found))).hexdigest()
+
+
+def copy(tree: Path, into: Path) -> None:
+    """Copy a tree, links as links. Times and owners are nothing that a layer records."""
+    shutil.copytree(tree, into, symlinks=True, copy_function=shutil.copy)
+
+
+def _key(*went_in: str) -> str:
+    return hashlib.sha256(canonical(went_in)).hexdigest()
