@@ -1,0 +1,246 @@
+"""The two forms of a lock file, read and written.
+
+``pylock.toml`` (PEP 751; pip, uv and pdm write it), and a requirements file in which every line is pinned and hashed (pip-compile, poetry's export).
+Both are read into one list for one target. One that ``build-release lock`` wrote also says what it was made for and from.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import tomli_w
+from packaging.markers import Environment
+from packaging.pylock import (
+    Package,
+    PackageArchive,
+    PackageDirectory,
+    PackageSdist,
+    PackageVcs,
+    PackageWheel,
+    Pylock,
+    PylockSelectError,
+    PylockValidationError,
+)
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from . import requirements
+from .errors import LockError, Problem
+from .run import redact
+from .target import Interpreter
+
+TOOL = "build-release"  # the table of [tool] that says what a lock was made for and from
+_MADE_FROM = re.compile(r"#   (\S.*?): (\S.*)")  # the same, in a requirements file
+_PINNED = re.compile(r"===?\s*([^*,;\s]+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host", "--no-index", "--pre", "--prefer-binary")
+
+
+@dataclass(frozen=True)
+class Locked:
+    """One distribution. ``kind``: ``file`` (``hashes`` are the sha256 of the files that will do), ``vcs`` (``url`` and ``commit``) or ``directory``.
+
+    ``version`` is empty when only building tells. ``filename`` and ``url`` are empty when the lock doesn't name the file.
+    ``path`` is a directory's, or that of the distribution in a repository or archive (``subdirectory``).
+    """
+
+    name: str
+    version: str
+    kind: str
+    hashes: tuple[str, ...] = ()
+    filename: str = ""
+    url: str = ""
+    commit: str = ""
+    path: str = ""
+
+    @property
+    def from_source(self) -> bool:
+        """Whether it certainly has to be built: of a file whose name is not known, only the download tells."""
+        return self.kind != "file" or (self.filename != "" and not self.filename.endswith(".whl"))
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version or self.commit[:12]}".strip()
+
+
+@dataclass(frozen=True)
+class Content:
+    """A lock file as it was read. ``made_from`` is None in one that remembers nothing."""
+
+    entries: tuple[Locked, ...]
+    index_options: tuple[str, ...]
+    made_for: str
+    made_from: Mapping[str, tuple[str, ...]] | None
+
+
+def parse(path: Path, name: str, interpreter: Interpreter, extras: Sequence[str] = (), groups: Sequence[str] = ()) -> Content:
+    """What the lock file holds for the target. ``name`` is how messages call it. Raises ``LockError``."""
+    if name.endswith(".txt"):
+        return _hashed_requirements(path, name, interpreter)
+    table = _toml(path, name)
+    entries = select(table, name, interpreter, extras, groups)
+    ours = table.get("tool", {}).get(TOOL)
+    if not isinstance(ours, dict):
+        return Content(entries, (), "", None)
+    return Content(entries, (), str(ours.get("target", "")), {where: tuple(lines) for where, lines in ours.get("inputs", {}).items()})
+
+
+def select(
+    table: Mapping[str, Any], name: str, interpreter: Interpreter, extras: Sequence[str] = (), groups: Sequence[str] = ()
+) -> tuple[Locked, ...]:
+    """What a pylock.toml, read as ``table``, holds for the target, sorted by name. Raises ``LockError``."""
+    lock = _pylock(table, name)
+    known = set(lock.dependency_groups or ())
+    chosen = None if not known else set(lock.default_groups or ()) | {group for group in known if canonicalize_name(group) in groups}
+    marks: Any = dict(interpreter.environment)
+    environment: Environment = marks
+    try:
+        found = list(lock.select(environment=environment, tags=interpreter.supported, extras=extras, dependency_groups=chosen))
+    except PylockSelectError as error:
+        problem = Problem(name, f"does not cover Python {interpreter.version} on {interpreter.platform}: {error}.")
+        raise LockError("the lock is for another target", [problem], next_step="make the lock for this target, or correct python.version") from None
+    problems: list[Problem] = []
+    entries = [_entry(package, chosen_source, name, problems) for package, chosen_source in found]
+    if problems:
+        raise LockError("the lock can't be used", problems)
+    return tuple(sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.name))
+
+
+def pylock_text(packages: Sequence[Mapping[str, Any]], made_for: str, made_from: Mapping[str, Sequence[str]]) -> str:
+    """A pylock.toml of ``packages`` (tables as PEP 751 describes them)."""
+    inputs = {where: list(lines) for where, lines in sorted(made_from.items())}
+    table = {"lock-version": "1.0", "created-by": TOOL, "packages": list(packages), "tool": {TOOL: {"target": made_for, "inputs": inputs}}}
+    return tomli_w.dumps(table, multiline_strings=False)
+
+
+def requirements_text(entries: Sequence[Locked], made_for: str = "", made_from: Mapping[str, Sequence[str]] | None = None) -> str:
+    """A requirements file of ``entries``, pinned and hashed, naming no index. Directories have no place in one: ``LockError``."""
+    lines = []
+    if made_from is not None:
+        lines.append(f"# Made by {TOOL} lock for {made_for}, from:")
+        lines += [f"#   {where}: {line}" for where, texts in sorted(made_from.items()) for line in texts]
+    for entry in entries:
+        if entry.kind == "directory":
+            raise LockError("a requirements file can't lock a directory", [Problem(str(entry), "is a directory.", "Name the lock pylock.toml.")])
+        if entry.kind == "vcs":
+            lines.append(f"{entry.name} @ git+{entry.url}@{entry.commit}" + (f"#subdirectory={entry.path}" if entry.path else ""))
+        else:
+            lines.append(" \\\n    ".join([f"{entry.name}=={entry.version}", *(f"--hash=sha256:{each}" for each in entry.hashes)]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _toml(path: Path, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LockError("the lock can't be read", [Problem(name, f"can't be read: {error.strerror}.")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LockError("the lock can't be read", [Problem(name, f"is not valid TOML: {error}.")]) from None
+
+
+def _pylock(table: Mapping[str, Any], name: str) -> Pylock:
+    try:
+        return Pylock.from_dict(table)
+    except PylockValidationError as error:
+        raise LockError("the lock can't be read", [Problem(name, f"is not a valid pylock.toml: {error}.")]) from None
+
+
+def _entry(
+    package: Package, chosen: PackageVcs | PackageDirectory | PackageArchive | PackageWheel | PackageSdist, lock: str, problems: list[Problem]
+) -> Locked | None:
+    """One package of a pylock.toml, or None after a problem was noted."""
+    name, version = str(package.name), str(package.version or "")
+    if isinstance(chosen, PackageVcs):
+        if chosen.type != "git" or not _COMMIT.fullmatch(chosen.commit_id):
+            problems.append(Problem(f"{lock}: {name}", f"comes from {chosen.type}, at {chosen.commit_id!r}.", "Only commits of git are supported."))
+            return None
+        url = redact(chosen.url or "") or (chosen.path or "")
+        return Locked(name, version, "vcs", url=url, commit=chosen.commit_id, path=chosen.subdirectory or "")
+    if isinstance(chosen, PackageDirectory):
+        path = "/".join(part for part in (chosen.path, chosen.subdirectory) if part)
+        return Locked(name, version, "directory", path=path)
+    sha256 = chosen.hashes.get("sha256")
+    if sha256 is None:
+        problems.append(Problem(f"{lock}: {name}", f"has only {', '.join(chosen.hashes)} hashes.", "Make the lock with sha256."))
+        return None
+    filename = chosen.filename if not isinstance(chosen, PackageArchive) else _filename(chosen.url or chosen.path or "")
+    subdirectory = chosen.subdirectory or "" if isinstance(chosen, PackageArchive) else ""
+    return Locked(name, version, "file", (sha256.lower(),), filename, chosen.url or "", path=subdirectory)
+
+
+def _filename(url: str) -> str:
+    return unquote(urlsplit(url).path.rpartition("/")[2])
+
+
+def _hashed_requirements(path: Path, name: str, interpreter: Interpreter) -> Content:
+    """A requirements file as a lock: every line pinned and hashed."""
+    problems: list[Problem] = []
+    entries: dict[str, Locked] = {}
+    options: list[str] = []
+    for line in requirements.parse(path, name):
+        where = f"{line.where}:{line.number}"
+        if line.text.startswith("-"):
+            option = re.split(r"[\s=]", line.text, maxsplit=1)[0]
+            if option in _INDEX_OPTIONS:
+                options.append(line.text)
+            elif option != "--require-hashes":
+                problems.append(Problem(where, f"{redact(line.text)} can't stand in a lock.", "A lock holds pinned and hashed requirements."))
+            continue
+        requirement = line.requirement()
+        if requirement is None:
+            problems.append(Problem(where, f"{redact(line.text)} is no pinned requirement.", "A lock names each distribution by name and version."))
+            continue
+        if not requirements.applies(requirement, interpreter.environment):
+            continue
+        entry = _pinned(requirement, line.hashes, where, problems)
+        if entry is not None and entries.setdefault(entry.name, entry) != entry:
+            problems.append(Problem(where, f"names {entry.name} a second time for this target."))
+    if problems:
+        raise LockError("the lock can't be used", problems)
+    made_for, made_from = _remembered(path.read_text(encoding="utf-8-sig"))
+    return Content(tuple(entries[key] for key in sorted(entries)), tuple(options), made_for, made_from)
+
+
+def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problems: list[Problem]) -> Locked | None:
+    """One line of a hashed requirements file, or None after a problem was noted."""
+    name = canonicalize_name(requirement.name)
+    if requirement.url and requirement.url.startswith("git+"):
+        address, _, fragment = requirement.url.removeprefix("git+").partition("#")
+        url, _, commit = address.rpartition("@")
+        if not _COMMIT.fullmatch(commit):
+            problems.append(Problem(where, f"{name} is not pinned to a commit.", "Write the whole commit id behind the @."))
+            return None
+        subdirectory = re.search(r"(?:^|&)subdirectory=([^&]+)", fragment)
+        return Locked(name, "", "vcs", url=redact(url), commit=commit, path=subdirectory[1] if subdirectory else "")
+    if requirement.url:
+        address, _, fragment = requirement.url.partition("#")
+        hashes = [*hashes, *(f"sha256:{found}" for found in re.findall(r"sha256=([0-9a-f]{64})", fragment))]
+    wrong = [each for each in hashes if not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", each)]
+    pin = _PINNED.fullmatch(str(requirement.specifier))
+    if not hashes:
+        problems.append(Problem(where, f"{name} has no hash.", "Every line of a lock needs --hash=sha256:…"))
+    elif wrong:
+        problems.append(Problem(where, f"{name} has a hash that is no sha256: {wrong[0][:80]}.", "Make the lock with sha256."))
+    elif not pin and not requirement.url:
+        problems.append(Problem(where, f"{requirement} is not pinned with ==.", "A lock names one version of each distribution."))
+    else:
+        sums = tuple(sorted({each.partition(":")[2].lower() for each in hashes}))
+        url = requirement.url.partition("#")[0] if requirement.url else ""
+        return Locked(name, pin[1] if pin else "", "file", sums, _filename(url), url)
+    return None
+
+
+def _remembered(text: str) -> tuple[str, Mapping[str, tuple[str, ...]] | None]:
+    """What the comment at the top of a hashed requirements file says it was made for and from: see ``requirements_text``."""
+    head = re.match(rf"# Made by {TOOL} lock for (.*), from:\n((?:#   .*\n)*)", text)
+    if not head:
+        return "", None
+    inputs: dict[str, list[str]] = {}
+    for match in _MADE_FROM.finditer(head[2]):
+        inputs.setdefault(match[1], []).append(match[2])
+    return head[1], {where: tuple(lines) for where, lines in inputs.items()}

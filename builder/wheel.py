@@ -1,0 +1,82 @@
+"""One wheel file: is it whole, is it what its name says, and what does it ask for?"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.metadata import parse_email
+from packaging.tags import Tag
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from .errors import Problem, WheelhouseError
+
+_CHUNK = 1 << 20
+_UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a wheel's METADATA says. ``requires`` are PEP 508 texts; ``requires_python`` may be empty; ``name`` is normalised."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...]
+    requires_python: str
+    extras: tuple[str, ...]
+
+
+def read(path: Path) -> Facts:
+    """Read every byte of the wheel at ``path`` once. Raises ``WheelhouseError`` when it is damaged or not what its name says."""
+    try:
+        name, version, _, _ = parse_wheel_filename(path.name)
+    except (InvalidWheelFilename, InvalidVersion) as error:
+        raise _refused(path, f"has no name that a wheel can have: {error}.") from None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # Reading to the end makes zipfile check the CRC, and that the local header names the same file as the directory.
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    while file.read(_CHUNK):
+                        pass
+            candidates = [each for each in archive.namelist() if each.count("/") == 1 and each.endswith(".dist-info/METADATA")]
+            ours = [each for each in candidates if _is_of(each, name, version)]
+            if not ours:
+                raise _refused(path, f"has no METADATA of {name} {version}" + (f", but {candidates[0]}." if candidates else "."))
+            raw, _ = parse_email(archive.read(ours[0]))
+    except _UNREADABLE as error:
+        raise _refused(path, f"is damaged: {error}.") from None
+    if canonicalize_name(raw.get("name", "")) != name or not _same_version(raw.get("version", ""), version):
+        raise _refused(path, f"says in its METADATA that it is {raw.get('name')} {raw.get('version')}.")
+    return Facts(
+        name=name,
+        version=str(version),
+        requires=tuple(raw.get("requires_dist", ())),
+        requires_python=raw.get("requires_python", ""),
+        extras=tuple(sorted(canonicalize_name(extra) for extra in raw.get("provides_extra", ()))),
+    )
+
+
+def fits(filename: str, supported: Iterable[Tag]) -> bool:
+    """Whether a wheel of this name can be installed where the ``supported`` tags are."""
+    return not parse_wheel_filename(filename)[3].isdisjoint(supported)
+
+
+def _is_of(metadata: str, name: str, version: Version) -> bool:
+    folder = metadata.partition(".dist-info/")[0]
+    stem, _, number = folder.rpartition("-")
+    return canonicalize_name(stem) == name and _same_version(number, version)
+
+
+def _same_version(text: str, version: Version) -> bool:
+    try:
+        return Version(text) == version
+    except InvalidVersion:
+        return False
+
+
+def _refused(path: Path, what: str) -> WheelhouseError:
+    return WheelhouseError(f"{path.name} can't be used", [Problem(path.name, what)])

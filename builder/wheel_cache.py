@@ -1,0 +1,126 @@
+"""The cache of distributions: files by their sha256, and short notes about them. Everything in it is published by rename, and checked when used.
+
+``files/<sha256>/<file name>`` beside ``facts.json``; ``notes/<kind>/<key>.json``; ``scratch/`` for what isn't published yet. Two builds may use it
+at once; a killed one leaves only scratch, which is swept later. A damaged entry is removed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import wheel
+from .errors import Problem, WheelhouseError
+from .install_release.manifest import canonical
+
+_FORMAT = 1
+_SWEPT_AFTER = 24 * 3600  # seconds: no build takes so long
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of the cache. ``facts`` is None for one that is no wheel."""
+
+    path: Path
+    sha256: str
+    facts: wheel.Facts | None
+
+
+class WheelCache:
+    """The cache below ``root``, which is made when it isn't there."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "distributions"
+        for name in ("files", "notes", "scratch"):
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+
+    def get(self, sha256: str) -> Stored | None:
+        """The file with this hash, if it is here and whole."""
+        folder = self._root / "files" / sha256
+        try:
+            known = json.loads((folder / "facts.json").read_bytes())
+            path = folder / known["filename"]
+            # The content is read again only if the file was touched since it was published.
+            if known["format"] == _FORMAT and (known["stamp"] == _stamp(path) or file_sha256(path) == sha256):
+                facts = {key: tuple(value) if isinstance(value, list) else value for key, value in known["facts"].items()}
+                return Stored(path, sha256, wheel.Facts(**facts) if facts else None)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def add(self, path: Path) -> Stored:
+        """Move a file in; a wheel is read and checked first. Raises ``WheelhouseError`` when it is a wheel that can't be used."""
+        sha256 = file_sha256(path)
+        stored = self.get(sha256)
+        if stored is not None:
+            return stored
+        facts = wheel.read(path) if path.name.endswith(".whl") else None
+        with self.scratch() as scratch:
+            folder = scratch / sha256
+            folder.mkdir()
+            target = folder / path.name
+            shutil.copyfile(path, target)
+            target.chmod(0o644)
+            with target.open("rb") as file:
+                os.fsync(file.fileno())
+            known = {"format": _FORMAT, "filename": path.name, "stamp": _stamp(target), "facts": asdict(facts) if facts else {}}
+            (folder / "facts.json").write_bytes(canonical(known))
+            with suppress(OSError):  # another build was faster
+                folder.rename(self._root / "files" / sha256)
+        stored = self.get(sha256)
+        if stored is None:
+            raise WheelhouseError("the cache can't be written", [Problem(str(self._root), "lost what was just put into it.", "Is the disk full?")])
+        return stored
+
+    def note(self, kind: str, key: str) -> Any:
+        """What was noted under this key, or None."""
+        try:
+            return json.loads((self._root / "notes" / kind / f"{key}.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def write_note(self, kind: str, key: str, value: Any) -> None:
+        """Note ``value`` (JSON) under ``key``."""
+        folder = self._root / "notes" / kind
+        folder.mkdir(exist_ok=True)
+        with self.scratch() as scratch:
+            (scratch / "note").write_bytes(canonical(value))
+            (scratch / "note").replace(folder / f"{key}.json")
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A directory on the cache's own file system, for as long as the block lasts."""
+        home = self._root / "scratch"
+        for old in home.iterdir():
+            try:
+                if old.stat().st_mtime < time.time() - _SWEPT_AFTER:
+                    shutil.rmtree(old, ignore_errors=True)
+            except FileNotFoundError:
+                continue
+        made = Path(tempfile.mkdtemp(dir=home))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes whenever a file's content does."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
