@@ -1,0 +1,28 @@
+"""From wheels to an environment that travels. Three kinds, one protocol: ``trees(recipe, house, interpreter)``, frozen values in and out.
+
+Nothing is made until a tree's ``make`` is called, and that is only for those whose layer is not in the cache. What is wrong with the
+wheels, alone or together, is then an ``EnvError`` that names every file and wheel.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol, cast
+
+from ..layers import Tree
+from ..recipe import Recipe
+from ..target import Interpreter
+from ..wheelhouse import Wheelhouse
+
+
+class Kind(Protocol):
+    """What a module of this package offers when it is a kind of environment."""
+
+    def trees(self, recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[Tree, ...]:
+        """The trees that an environment of this kind is made from on the host."""
+
+
+def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[Tree, ...]:
+    """The trees of the environment that ``recipe`` asks for. Each kind is imported when it is wanted, since some take long to import."""
+    kind = cast(Kind, import_module(f".{recipe.env.kind}", __name__))
+    return kind.trees(recipe, house, interpreter)

@@ -1,0 +1,30 @@
+"""Keys of trees: what goes in, as one hash. This package's own code and its tools go in too, so nobody has to remember a version number."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+from ..install_release.manifest import canonical
+from ..wheelhouse import Wheelhouse
+
+
+def key(*went_in: str, tools: tuple[str, ...] = ()) -> str:
+    """The hash of ``went_in``, of the versions of the distributions ``tools``, and of the code that makes trees."""
+    return hashlib.sha256(canonical([_code(), *(f"{tool} {version(tool)}" for tool in tools), *went_in])).hexdigest()
+
+
+def wheels(house: Wheelhouse) -> str:
+    """The hash of a wheelhouse: names and contents of its wheels."""
+    return hashlib.sha256(canonical(sorted([wheel.filename, wheel.sha256] for wheel in house.wheels))).hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in [*sorted(here.glob("*.py")), here.parent / "install_release" / "pin.py"]:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
