@@ -15,6 +15,9 @@ import pytest
 MACHINE = dict(os.environ)
 """The environment that the tests were started with: for what must be asked of this machine (its index, its caches)."""
 
+KEPT = Path(MACHINE.get("XDG_CACHE_HOME") or Path(MACHINE["HOME"]) / ".cache") / "build-release-tests"
+"""What the tests keep from one session to the next: only what can be made anew."""
+
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 _LEAKS = re.compile(r"(PIP|UV|GIT|PYTHON|PYENV|VIRTUAL_ENV|XDG|PEX|BUILD_RELEASE|INSTALL_RELEASE|COLUMNS|LC|LANG|SOURCE_DATE_EPOCH)(_.*)?|PYTHON.+")
 _KEPT = {"PIP_CERT", "PIP_DEFAULT_TIMEOUT"}  # how this machine reaches any index at all, not which one
@@ -75,5 +78,5 @@ def interpreters() -> Mapping[str, Path]:
 def missing(reason: str) -> None:
     """A component is not there: CI fails, a contributor's laptop skips and prints why. Never returns."""
     if MACHINE.get("CI") == "true":
-        pytest.fail(f"{reason} (CI installs it: make test-host-packages)")
+        pytest.fail(f"{reason} (`make packages` installs it)")
     pytest.skip(reason)

@@ -6,12 +6,15 @@ Started by root, the commands run as ``uid`` without any capability; started by 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from tests.conftest import missing
 from .rootfs import UID
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+_NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 _GET = """
 import sys, urllib.request
 reply = urllib.request.urlopen(urllib.request.Request(sys.argv[1], data=sys.argv[2].encode() or None), timeout=20)
@@ -61,6 +65,8 @@ class Host:
         if self._holder.stdout.readline() != b"up\n":
             raise OSError(f"bubblewrap could not start the host, exit status {self._holder.wait()}")
         self.pid = int(json.loads(info)["child-pid"])
+        with open(f"/proc/{self.pid}/ns/user") as inner:
+            self._outer = fcntl.ioctl(inner, _NS_GET_PARENT) if not self._privileged else -1
         for directory in (self.upload, "/srv/app"):
             self.administrate("install", "-d", *(["-o", str(self.uid), "-g", str(self.uid)] if self._privileged else []), directory)
         return self
@@ -68,6 +74,8 @@ class Host:
     def __exit__(self, *_: object) -> None:
         self._holder.kill()
         self._holder.communicate()
+        if self._outer >= 0:
+            os.close(self._outer)
 
     def argv(self, *argv: str, cwd: str = "/tmp", env: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs ``argv`` on the host as its user, in exactly the environment ``env`` (default: a bare one)."""
@@ -83,10 +91,18 @@ class Host:
             raise AssertionError(f"{' '.join(argv)}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def start(self, *argv: str, log: Path, **where: Any) -> subprocess.Popen[bytes]:
-        """Start a service; it ends with the host at the latest."""
+    @contextmanager
+    def service(self, *argv: str, log: Path, **where: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that runs for as long as the block lasts, and is then told to end."""
         with log.open("ab") as out:
-            return subprocess.Popen(self.argv(*argv, **where), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            process = subprocess.Popen(self.argv(*argv, **where), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                for child in children(process.pid):  # nsenter itself passes no signal on
+                    os.kill(child, signal.SIGTERM)
+            process.wait(20)
 
     def administrate(self, *argv: str) -> str:
         """Run a command with the rights of whoever runs the tests: what an administrator would do on the host."""
@@ -108,12 +124,22 @@ class Host:
         return self.srv / Path(path).relative_to("/srv")
 
     def _enter(self) -> list[str]:
-        user = [] if self._privileged else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self.pid), *user, "--mount", "--net", "--pid", "--ipc", "--uts"]
+        namespaces = ["--mount", "--net", "--pid", "--ipc", "--uts"]
+        if self._privileged:
+            return ["nsenter", "--target", str(self.pid), *namespaces]
+        # Its namespaces belong to a first user namespace of bubblewrap's, its user to a second one within: enter the outer, then the inner.
+        outer = f"/proc/{os.getpid()}/fd/{self._outer}"
+        inner = ["nsenter", "--user=/proc/1/ns/user", "--preserve-credentials"]
+        return ["nsenter", "--target", str(self.pid), f"--user={outer}", "--preserve-credentials", *namespaces, *inner]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that ``pid`` started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for a fact, asking often; AssertionError when it does not come about. What can't be asked yet (OSError, AssertionError) is not yet true."""
+    """Wait for a fact, asking often; AssertionError when it does not come about. An OSError or AssertionError means: not yet."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import MACHINE, missing
+from tests.conftest import KEPT, MACHINE, missing
 
 UID = 1001  # of the user `deploy`, who owns nothing but what is below /srv
 STRANGER = 54321  # a uid without an entry in /etc/passwd
@@ -28,11 +28,10 @@ class Mirror:
 
 def root_file_system(suite: str, *packages: str) -> Path:
     """The directory of a minimal Debian ``suite`` with ``packages`` and the user ``deploy``; takes some 20 s the first time, nothing after."""
-    home = Path(MACHINE.get("XDG_CACHE_HOME") or Path(MACHINE["HOME"]) / ".cache") / "build-release-tests"
-    home.mkdir(parents=True, exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(repr((suite, packages, UID, os.geteuid())).encode()).hexdigest()[:12]
-    place = home / f"{suite}-{key}"
-    with open(home / f"{suite}-{key}.lock", "w") as lock:
+    place = KEPT / f"{suite}-{key}"
+    with open(KEPT / f"{suite}-{key}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
             _make(suite, packages, place)
@@ -51,7 +50,9 @@ def _make(suite: str, packages: tuple[str, ...], place: Path) -> None:
             *([f"--keyring={mirror.keyring}"] if mirror.keyring else []),
             suite, str(work / "tree.tar"), mirror.uri,
         ]  # fmt: skip
-        subprocess.run(argv, check=True, env={"PATH": MACHINE["PATH"], "HOME": MACHINE["HOME"], "LC_ALL": "C"})
+        made = subprocess.run(argv, env={"PATH": MACHINE["PATH"], "HOME": MACHINE["HOME"], "LC_ALL": "C"}, capture_output=True, text=True)
+        if made.returncode:
+            missing(f"mmdebstrap makes no root file system here: {made.stderr.strip()}")
         (work / "tree").mkdir()
         # Device nodes can't be made by an ordinary user, and the host mounts a /dev of its own.
         subprocess.run(["tar", "xf", work / "tree.tar", "-C", work / "tree", "--exclude=./dev/*"], check=True)
