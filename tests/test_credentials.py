@@ -35,7 +35,7 @@ REAL = {
     '{"type": "service_account", "private_key": ' + repr(pem("PRIVATE KEY")).replace("'", '"') + "}": "a private key",
     "KEY = b'" + pem("RSA PRIVATE KEY").replace("\n", "\\n'\n   b'") + "'": "a private key",
     pem("RSA PRIVATE KEY").replace("\n", "\r\n"): "a private key",
-    "PuTTY-User-Key-File-" + "2: ssh-rsa\nEncryption: none\nPublic-Lines: 1\nAAAA\nPrivate-Lines: 1\nAAAB\n": "a private key of PuTTY",
+    "PuTTY-User-Key-File-" + "2: ssh-rsa\nEncryption: none\nPublic-Lines: 1\nAAAA\nPrivate-Lines: 1\n" + RANDOM[:64]: "a private key of PuTTY",
     "id = AKI" + "AQ7ZX2LMW7VKTR4BN": "a key id of AWS",
     "AWS_SECRET" + f'_ACCESS_KEY="{RANDOM[:40]}"': "a secret key of AWS",
     "aws_secret" + f"_access_key = {RANDOM[:40]}": "a secret key of AWS",

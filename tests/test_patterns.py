@@ -66,7 +66,15 @@ def test_a_pattern_matches_what_git_ignores_by_it(pattern: str, tmp_path: Path) 
     """Each pattern matches exactly the paths that git itself ignores when it stands in .gitignore."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / ".git" / "info" / "exclude").write_text(pattern + "\n")
-    ask = ["git", "-C", tmp_path, "check-ignore", "-z", "--stdin", "--no-index"]
+    ask = [
+        "git",
+        "-C",
+        tmp_path,
+        "check-ignore",
+        "-z",
+        "--stdin",
+        "--no-index",
+    ]
     said = subprocess.run(ask, input="\0".join(PATHS), capture_output=True, text=True)
     matches = matcher([pattern])
     assert {path for path in PATHS if matches(path)} == set(said.stdout.split("\0")) - {""}
