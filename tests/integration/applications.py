@@ -107,7 +107,7 @@ class Workshop:
         if application is SHOP:  # the recipe that people start from, for a repository that it does not stand in
             text = (CHECKOUT / "recipes/shop.toml").read_text()
             for old, new in {
-                "[source]": '[source]\nrepository = "repository"\nref = "v@version@"',
+                "[source]": '[python]\nversion = "3.11"\n\n[source]\nrepository = "repository"\nref = "v@version@"',
                 'kind = "venv"': 'kind = "@kind@"',
                 'version = "1.0.0"': 'version = "@version@"',
             }.items():
