@@ -91,11 +91,11 @@ class Root:
         (self.root / "current.new").rename(self.root / "current")
 
     @property
-    def environment(self) -> "dict[str, str]":
+    def environment(self) -> dict[str, str]:
         """What a careless service file would set: everything by way of ``current``."""
         return {"PATH": f"{self.root}/current/venv/bin:/usr/bin:/bin", "PYTHONPATH": f"{self.root}/current/src", "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def start(self, *command: str, cwd: str = "/") -> "subprocess.Popen[str]":
+    def start(self, *command: str, cwd: str = "/") -> subprocess.Popen[str]:
         """Start a process that says ``ready``, and after a line on its standard input says which release it imports."""
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=cwd, env=self.environment)

@@ -26,7 +26,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, interpreters: Mapping[s
     return Root(tmp_path / "a root", interpreters[request.param])
 
 
-def ways(root: Root) -> "dict[str, list[str]]":
+def ways(root: Root) -> dict[str, list[str]]:
     """Ways of starting: all of them through ``current``."""
     current = f"{root.root}/current"
     python = f"{current}/venv/bin/python"
@@ -98,7 +98,8 @@ def test_the_line_is_quiet_when_the_world_is_odd(root: Root) -> None:
     (root.root / "other").mkdir()
     elsewhere = root.root.parent / "elsewhere" / "current" / "bin"
     elsewhere.mkdir(parents=True)
-    environment = {"PYTHONPATH": f"::rel:{root.root}/loop/x:{root.root}/gone:{root.root}/current/src", "PATH": f"{elsewhere}:{root.root}/current/venv/bin"}
+    entries = ["", "", "rel", f"{root.root}/loop/x", f"{root.root}/gone", f"{root.root}/current/src"]
+    environment = {"PYTHONPATH": ":".join(entries), "PATH": f"{elsewhere}:{root.root}/current/venv/bin"}
     shown = subprocess.run(
         [f"{root.root}/current/venv/bin/python", "-c", "import lazy_src, os; print(lazy_src.WHICH, os.environ['PATH'])"],
         env=environment,
@@ -144,7 +145,7 @@ def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served(tmp_path: Path, gunicorn: Path) -> "Iterator[tuple[Root, subprocess.Popen[bytes], Path]]":
+def served(tmp_path: Path, gunicorn: Path) -> Iterator[tuple[Root, subprocess.Popen[bytes], Path]]:
     """gunicorn, started through ``current/venv/bin/python`` in ``current/src``, its application importing only when asked."""
     root = Root(tmp_path / "root", Path(sys.executable))
     for which in "ab":
@@ -185,7 +186,7 @@ def ask(address: Path) -> str:
             time.sleep(0.05)
 
 
-def test_gunicorn_serves_its_release_after_a_flip_and_a_hup(served: "tuple[Root, subprocess.Popen[bytes], Path]") -> None:
+def test_gunicorn_serves_its_release_after_a_flip_and_a_hup(served: tuple[Root, subprocess.Popen[bytes], Path]) -> None:
     """Neither lazy imports nor workers booted after a HUP see the next release: a new release means a restart."""
     root, process, address = served
     end = time.monotonic() + 20
@@ -200,7 +201,7 @@ def test_gunicorn_serves_its_release_after_a_flip_and_a_hup(served: "tuple[Root,
     assert ask(address) == "aaa"
 
 
-def children(pid: int) -> "list[str]":
+def children(pid: int) -> list[str]:
     """The process ids of a process's children."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 

@@ -1,0 +1,91 @@
+"""The only place of the install half that starts a process: with a deadline, a scrubbed environment and an end for all of it.
+
+A child gets a session of its own; when it ends, or its time is up, whatever it started and left in that session is killed. What it
+says goes through a pipe that is read while it runs and kept up to a limit, so that neither a flood nor a silence hangs the installer.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a child ended: ``status`` (negative: the signal that ended it; None: it was out of time), the end of what it said."""
+
+    status: int | None
+    output: str
+
+    @property
+    def good(self) -> bool:
+        return self.status == 0
+
+    @property
+    def reason(self) -> str:
+        """In words, with the last line it said."""
+        if self.status is None:
+            how = "did not end in time and was killed"
+        elif self.status < 0:
+            how = f"was ended by signal {-self.status}"
+        else:
+            how = f"ended with status {self.status}"
+        said = self.output.strip().splitlines()
+        return f"{how}: {said[-1].strip()}" if said else how
+
+
+def scrubbed(**more: str) -> dict[str, str]:
+    """The environment of a child: nothing of ours but a plain PATH and locale, and what is given."""
+    return {"PATH": _SYSTEM_PATH, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", **more}
+
+
+def run(command: Sequence[str], *, deadline: float, environment: Mapping[str, str] | None = None, cwd: str = "/", keep: int = 64 << 10) -> Done:
+    """Run ``command`` for at most ``deadline`` seconds; of its two outputs, the last ``keep`` bytes are kept.
+
+    Raises ``OSError`` if it can't start.
+    """
+    process = subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(scrubbed() if environment is None else environment),
+        cwd=cwd,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        said, ended = _listen(process, process.stdout.fileno(), time.monotonic() + deadline, keep)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    return Done(process.returncode if ended else None, said.decode("utf-8", "replace"))
+
+
+def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int) -> tuple[bytes, bool]:
+    """What the child says, and whether it ended by itself. Its end counts, not that of the pipe: a grandchild may hold that open."""
+    said, open_ = b"", True
+    while True:
+        ended = process.poll() is not None
+        wait = 0 if ended else min(0.05, max(0.0, end - time.monotonic()))
+        if open_ and select.select([pipe], [], [], wait)[0]:
+            piece = os.read(pipe, 64 << 10)
+            open_ = bool(piece)
+            said = (said + piece)[-keep:]
+        elif ended:
+            return said, True
+        elif not open_:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(wait)
+        if time.monotonic() >= end:
+            return said, process.poll() is not None
