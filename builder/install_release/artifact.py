@@ -175,16 +175,8 @@ class Artifact:
         return tables.parse(self.table_lines(layer), layer.top, layer.name)
 
     def table_lines(self, layer: Layer) -> Iterator[bytes]:
-        """The table's lines as they are written, without their line feeds: JSON between a tar header and padding."""
-        skip, rest = len(table_prefix(layer.name, 0)), b""
-        for piece in _inflate_stream(self.read(layer.table, where=layer.name), layer.table.size, layer.name):
-            *whole, rest = (rest + piece[skip:]).split(b"\n")
-            skip = max(0, skip - len(piece))
-            yield from whole
-            if len(rest) > 2 * _STEP:
-                raise _damaged(layer.name, "has a line in its table that no writer makes")
-        if rest.strip(b"\0"):
-            raise _damaged(layer.name, "has a table that ends in the middle of a line")
+        """The table's lines as they are written, without their line feeds."""
+        return table_lines(self.read(layer.table, where=layer.name), layer)
 
     def sha256(self) -> str:
         """The digest of the whole file: the head as it was read at opening, the rest read now (and again, against its digests, when it is used)."""
@@ -251,6 +243,19 @@ def table_prefix(layer: str, size: int) -> bytes:
     """The tar header (long name included) of a layer's table of ``size`` bytes."""
     name = table_path(layer).encode("ascii")
     return (long_name(name) if len(name) > 100 else b"") + tar_header(name[:100], size)
+
+
+def table_lines(data: bytes, layer: Layer) -> Iterator[bytes]:
+    """The lines of a table, without their line feeds, from its compressed bytes, which the caller has compared with ``layer.digest``."""
+    skip, rest = len(table_prefix(layer.name, 0)), b""  # JSON between a tar header and padding
+    for piece in _inflate_stream(data, layer.table.size, layer.name):
+        *whole, rest = (rest + piece[skip:]).split(b"\n")
+        skip = max(0, skip - len(piece))
+        yield from whole
+        if len(rest) > 2 * _STEP:
+            raise _damaged(layer.name, "has a line in its table that no writer makes")
+    if rest.strip(b"\0"):
+        raise _damaged(layer.name, "has a table that ends in the middle of a line")
 
 
 def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
