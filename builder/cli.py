@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ArtifactError, BuildError, Problem, UsageError
+from .install_release import __version__
 
 if TYPE_CHECKING:
     from .pipeline import Options
@@ -77,10 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, print what it says, and give the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a letter is no reason to fail
     try:
         with _signals():
             answer = _run(words)
-        _print([json.dumps(answer.value, ensure_ascii=False)] if as_json else answer.lines)
+        _print([json.dumps(answer.value)] if as_json else answer.lines)
         return 0
     except BuildError as error:
         return _refuse(error, as_json)
@@ -103,41 +108,27 @@ def _run(words: list[str]) -> Answer:
     """The command that ``words`` name; a first word that is no command is the recipe of a build."""
     from .report import Progress
 
-    if not words or words[0] in ("-h", "--help", "--version"):
-        _overview().parse_args(words or ["--help"])
-    command = _BY_NAME.get(words[0])
-    parser = _parser(command or _BUILD)
-    parsed = parser.parse_args(words[1:] if command else words)
+    command = _BY_NAME.get(words[0]) if words else None
+    parsed = _parser(command or _BUILD).parse_args(words[1:] if command else words)
     return (command or _BUILD).run(parsed, Progress(sys.stderr))
-
-
-def _overview() -> argparse.ArgumentParser:
-    from .install_release import __version__
-
-    lines = [f"  {command.name + ' …':<12} {command.help}" for command in COMMANDS]
-    parser = _Parser(
-        prog="build-release",
-        usage="build-release RECIPE [-o DIR] [--plan] [--json] …  |  build-release COMMAND …",
-        description="One commit of a git repository and its locked dependencies, as one file that installs on a host without network.",
-        epilog="\n".join(["commands (COMMAND --help says more):", f"  {'RECIPE …':<12} {_BUILD.help}", *lines, "", _STATUSES]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"build-release {__version__}")
-    return parser
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"build-release {command.name}".strip(),
-        description=command.help,
-        epilog=_STATUSES,
+        description=command.help[0].upper() + command.help[1:] + ".",
+        epilog=_STATUSES if command.name else f"{_other_commands()}\n\n{_STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     command.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
+
+
+def _other_commands() -> str:
+    lines = (f"  {command.name:<8} {command.help}" for command in COMMANDS)
+    return "\n".join(["A first word that is no command is a recipe. The commands (build-release COMMAND --help says more):", *lines])
 
 
 @contextmanager
@@ -188,6 +179,7 @@ def _print(lines: Iterable[str], stream: Any = None) -> None:
 
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"build-release {__version__}")
     _recipe_argument(parser)
     parser.add_argument("-o", "--out", type=Path, default=Path("artifacts"), metavar="DIR", help="where the artifact goes (default: artifacts)")
     parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
@@ -223,11 +215,10 @@ def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch(arguments: argparse.Namespace, progress: Progress) -> Answer:
-    from . import pipeline
+    from . import pipeline, report
 
     wheelhouse = pipeline.fetch(_recipe(arguments), _options(arguments, allow_dirty=True), progress)
-    wheels = [{"name": wheel.name, "version": wheel.version, "file": str(wheel.path), "sha256": wheel.sha256, "built": wheel.built} for wheel in wheelhouse.wheels]
-    return Answer({"wheels": wheels}, [])
+    return Answer(report.wheelhouse_value(wheelhouse), [])
 
 
 def _env_arguments(parser: argparse.ArgumentParser) -> None:
@@ -259,7 +250,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
-    from . import report, verify
+    from . import verify
 
     good, errors = [], []
     for path in arguments.artifacts:
@@ -271,7 +262,7 @@ def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        problems = [Problem(error.message, "is no release that holds.") if not error.problems else problem for error in errors for problem in error.problems]
+        problems = [Problem(error.message, "\n".join(map(str, error.problems))) for error in errors]
         raise ArtifactError(f"{len(errors)} of {len(arguments.artifacts)} artifacts do not hold", problems)
     value = {"artifacts": [{"artifact": str(path), "name": manifest.name, "version": manifest.version, "holds": True} for path, manifest in good]}
     return Answer(value, [f"{path}: {manifest.name} {manifest.version} holds" for path, manifest in good])
@@ -282,7 +273,8 @@ def _recipe_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _jobs_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", type=_jobs, default=len(os.sched_getaffinity(0)), metavar="N", help="how much at once (default: a job per processor)")
+    processors = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=_jobs, default=processors, metavar="N", help="how much at once (default: one for each processor)")
 
 
 def _jobs(text: str) -> int:
@@ -314,7 +306,8 @@ def _options(arguments: argparse.Namespace, *, allow_dirty: bool) -> Options:
     )
 
 
-_BUILD = Command("", "build the artifact of a recipe", _build_arguments, _build)
+_WHAT = "make one commit of a git repository and its locked dependencies one file, which installs on a host without network"
+_BUILD = Command("", _WHAT, _build_arguments, _build)
 COMMANDS = (
     Command("lock", "resolve the dependencies for the target, and pin every file with its hash", _lock_arguments, _lock),
     Command("fetch", "download and build what the lock names, into the cache", _fetch_arguments, _fetch),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,13 +12,15 @@ from .layers import PackedLayer
 from .recipe import Recipe
 from .source import Source
 from .target import Interpreter, minimum_libc
+from .wheelhouse import Wheelhouse
 
 _BLOCK = 4096
 _NO_RANGE = Range(0, 0, 0, "")
 
 
-def manifest(recipe: Recipe, source: Source, interpreter: Interpreter, wheels: Sequence[Path], packed: Iterable[PackedLayer]) -> Manifest:
+def manifest(recipe: Recipe, source: Source, interpreter: Interpreter, house: Wheelhouse, packed: Iterable[PackedLayer]) -> Manifest:
     """Everything known before the file is written. ``artifact.write`` fills in layers, ranges and tail."""
+    wheels = [wheel.path for wheel in house.wheels]
     room, inodes = _room(packed)
     if recipe.env.kind != "venv":
         more = _made_there(wheels)

@@ -22,6 +22,8 @@ from .artifact import Built
 from .changes import Changes
 from .errors import ArtifactError, Problem
 from .recipe import Recipe
+from .source import Source
+from .target import Interpreter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,6 +57,9 @@ class Progress(Protocol):
     def done(self, name: str, value: object) -> None:
         """The stage ``name`` made ``value``."""
 
+    def begin(self, recipe: Recipe, source: Source, interpreter: Interpreter) -> None:
+        """What it is about is known."""
+
 
 @dataclass
 class _Stages:
@@ -80,11 +85,12 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     with workplace() as work:
         interpreter = stages.run("target", target.find, recipe.python)
         source = stages.run("source", sources.export, recipe, work / "source", allow_dirty=options.allow_dirty)
+        progress.begin(recipe, source, interpreter)
         lock = stages.run("lock", locks.read, recipe, source, interpreter)
-        house = stages.run("wheelhouse", wheelhouse.fetch, lock, recipe, interpreter, options.cache)
+        house = stages.run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
         environment = stages.run("env", env.trees, recipe, house, interpreter)
         assets = stages.run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
-        own = stages.run("trees", trees.own, source.tree, recipe, interpreter)
+        own = trees.own(source.tree, recipe, interpreter)
         packed = stages.run("layers", layers.pack, [*own, *assets, *environment], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
         built = stages.run("artifact", artifact.write, manifest, packed, options.out)

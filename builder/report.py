@@ -5,10 +5,12 @@ A line is a label and a text. Sizes are decimal, as ``ls -h --si`` shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .changes import Changes, Package
 from .errors import BuildError, Problem
@@ -16,7 +18,13 @@ from .install_release.manifest import Manifest
 
 if TYPE_CHECKING:
     from .inspection import Inspection
+    from .layers import PackedLayer
+    from .lock import Lock
     from .pipeline import Outcome
+    from .recipe import Recipe
+    from .source import Source
+    from .target import Interpreter
+    from .wheelhouse import Wheelhouse
 
 _LABEL = 13  # columns
 _WIDEST = 40  # a longer label pushes its own text, not everybody's
@@ -40,14 +48,41 @@ class Progress:
         with Console(file=self._stream).status(f"{name} …", spinner="dots"):
             yield
 
-    def line(self, label: str, text: str) -> None:
-        """Say something that is now certain."""
-        self.heading(labelled(label, text))
+    def done(self, name: str, value: object) -> None:
+        """Say what the stage ``name`` made, where that is worth a line."""
+        if name in _SENTENCES:
+            self._say(labelled(name, _SENTENCES[name](value)))
 
-    def heading(self, text: str) -> None:
-        """Say something that the lines after it belong to."""
-        self._stream.write(f"{text}\n")
-        self._stream.flush()
+    def begin(self, recipe: Recipe, source: Source, interpreter: Interpreter) -> None:
+        """Say what it is about: the line that all others belong to."""
+        system = f"{implementation(interpreter.implementation)} {interpreter.python}, {interpreter.platform}"
+        self._say(f"{recipe.name} {source.version}   {commit(source.commit, source.time)}   for {system}")
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # whoever watched has gone: the work goes on
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+
+def _lock(lock: Lock) -> str:
+    return f"{count(len(lock.entries), 'distribution')}, {lock.path.name}" if lock.path else "nothing to lock: the recipe declares no dependencies"
+
+
+def _wheelhouse(house: Wheelhouse) -> str:
+    built = [f"{wheel.name} {wheel.version} from {_ORIGINS[wheel.origin.kind]}" for wheel in house.wheels if wheel.built]
+    lines = [count(len(house.wheels), "wheel") + (f", {len(built)} built here: {some(built)}" if built else "")]
+    lines += [f"! {wheel.name} {wheel.version} builds differently each time: {some(wheel.differing, 3)}" for wheel in house.wheels if wheel.differing]
+    return "\n".join(lines)
+
+
+def _layers(layers: Sequence[PackedLayer]) -> str:
+    new = [layer.name for layer in layers if not layer.cached]
+    cached = len(layers) - len(new)
+    return f"{len(layers)}, {size(sum(layer.bytes for layer in layers))}; {cached} from the cache" + (f", made: {some(new, 4)}" if new else "")
+
+
+_ORIGINS = {"sdist": "its sdist", "vcs": "git", "directory": "a directory", "project": "this source"}
+_SENTENCES: Mapping[str, Callable[[Any], str]] = {"lock": _lock, "wheelhouse": _wheelhouse, "layers": _layers}
 
 
 def labelled(label: str, text: str, width: int = _LABEL) -> str:
@@ -69,6 +104,41 @@ def reasons(problems: Sequence[Problem]) -> Iterator[str]:
     width = min(_WIDEST, max((len(problem.where) for problem in problems), default=0)) + 2
     for problem in problems:
         yield labelled(problem.where, f"{problem.what} {problem.remedy}".rstrip(), width)
+
+
+def outcome_value(outcome: Outcome) -> dict[str, Any]:
+    """What a build made, for programs."""
+    built, manifest = outcome.built, outcome.built.manifest
+    return {
+        "artifact": str(built.path.absolute()),
+        "sha256": built.sha256,
+        "id": built.id,
+        "name": manifest.name,
+        "version": manifest.version,
+        "commit": manifest.commit,
+        "bytes": built.bytes,
+        "target": asdict(manifest.target),
+        "layers": [{key: getattr(layer, key) for key in ("name", "kind", "bytes", "cached", "files", "size")} for layer in built.layers],
+        "changes": asdict(outcome.changes) if outcome.changes else None,
+        "seconds": dict(outcome.seconds),
+    }
+
+
+def inspection_value(found: Inspection) -> dict[str, Any]:
+    """An artifact, for programs."""
+    keys = ("name", "kind", "bytes", "files", "size", "digest")
+    return {
+        "artifact": str(found.path.absolute()),
+        "sha256": found.sha256,
+        "id": found.id,
+        "name": found.manifest.name,
+        "version": found.manifest.version,
+        "bytes": found.bytes,
+        "signatures": found.signatures,
+        "layers": [{key: getattr(layer, key) for key in keys} for layer in found.manifest.layers],
+        "largest": [asdict(content) for content in found.largest],
+        "manifest": asdict(found.manifest),
+    }
 
 
 def summary(outcome: Outcome) -> Iterator[str]:
@@ -138,7 +208,7 @@ def headline(manifest: Manifest) -> str:
 
 def commit(identity: str, time: int) -> str:
     """``commit 1a2b3c4d5e6f (2026-11-23 10:11 UTC)``"""
-    return f"commit {identity[:12]} ({datetime.fromtimestamp(time, timezone.utc):%Y-%m-%d %H:%M} UTC)"
+    return f"commit {identity[:12]} ({datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC)"
 
 
 def implementation(name: str) -> str:

@@ -15,6 +15,12 @@ from .recipe import Recipe
 from .target import Interpreter
 
 
+def own(tree: Path, recipe: Recipe, interpreter: Interpreter) -> tuple[Tree, ...]:
+    """``src``, and ``etc`` where the recipe has one. Raises ``RecipeError`` when that is not there."""
+    etc = configuration(tree, recipe)
+    return (source(tree, recipe, interpreter), *([etc] if etc else []))
+
+
 def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
     """The layer ``src``: the exported ``tree`` as it is, and byte code that notices when an operator edits a file."""
 
@@ -23,7 +29,7 @@ def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
         if recipe.env.byte_code:
             compile_tree(interpreter, root / "src", "checked-hash")
 
-    return Tree("src", "src", _key(digest(tree), interpreter.identity if recipe.env.byte_code else ""), make)
+    return Tree("src", "src", _key(fingerprint(tree), interpreter.identity if recipe.env.byte_code else ""), make)
 
 
 def configuration(tree: Path, recipe: Recipe) -> Tree | None:
@@ -33,10 +39,10 @@ def configuration(tree: Path, recipe: Recipe) -> Tree | None:
     path = recipe.locate(recipe.etc, tree)
     if not path.is_dir():
         raise RecipeError("the recipe names a directory that is not there", [Problem("etc", f'"{recipe.etc}" is no directory of the source.')])
-    return Tree("etc", "etc", _key(digest(path)), lambda root: copy(path, root / "etc"))
+    return Tree("etc", "etc", _key(fingerprint(path)), lambda root: copy(path, root / "etc"))
 
 
-def digest(root: Path) -> str:
+def fingerprint(root: Path) -> str:
     """A hash of all that a layer records of the files below ``root``: path, kind, executable or not, contents or target."""
     found: list[list[str]] = []
     for directory, names, files in os.walk(root):
