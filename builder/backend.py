@@ -5,7 +5,6 @@ A distribution is built by ``pip wheel``, the project itself by ``build``; what 
 
 from __future__ import annotations
 
-import shutil
 import stat
 import sys
 import tarfile
@@ -62,12 +61,13 @@ def make_wheel(what: str, lay: Lay, build: Build, scratch: Path) -> Made:
     return Made(rewrite(wheels[0], scratch / wheels[0].name), differing)
 
 
-def pip_wheel(what: str, interpreter: Interpreter, tools: Tools | None) -> Build:
+def pip_wheel(what: str, interpreter: Interpreter, tools: Callable[[], Tools | None]) -> Build:
     """Build with ``pip wheel``: in isolation, from the wheels of ``tools`` alone, offline."""
 
     def build(source: Path, out: Path, env: Mapping[str, str]) -> None:
-        found = ["--find-links", tools.folder, "--build-constraint", tools.pins] if tools else []
-        words = ["wheel", "--no-deps", "--no-index", "--no-cache-dir", *found, "--wheel-dir", out, source]
+        found = tools()
+        there = ["--find-links", str(found.folder), "--build-constraint", str(found.pins)] if found else []
+        words = ["wheel", "--no-deps", "--no-index", "--no-cache-dir", *there, "--wheel-dir", str(out), str(source)]
         env = {**env, "PIP_CONFIG_FILE": "/dev/null", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "COLUMNS": "400"}
         argv = [*command(interpreter), *words]
         completed = run(argv, what=what, error=WheelhouseError, env=env, cwd=source.parent, offline=True, log=True, check=False)
@@ -77,11 +77,11 @@ def pip_wheel(what: str, interpreter: Interpreter, tools: Tools | None) -> Build
     return build
 
 
-def build_project(what: str, interpreter: Interpreter, tools: Tools | None, extra: Mapping[str, str]) -> Build:
+def build_project(what: str, interpreter: Interpreter, tools: Callable[[], Tools | None], extra: Mapping[str, str]) -> Build:
     """Build with ``build``, in an environment that holds exactly the wheels of ``tools``, offline."""
 
     def build(source: Path, out: Path, env: Mapping[str, str]) -> None:
-        python = isolated(interpreter, source.parent / "env", tools)
+        python = isolated(interpreter, source.parent / "env", tools())
         with _failures(what, WheelhouseError):
             _project(source, python, {**env, **extra}).build("wheel", out)
 
@@ -97,7 +97,7 @@ def requires(what: str, source: Path, interpreter: Interpreter, scratch: Path) -
         if static:
             wanted = scratch / "build-system.txt"
             wanted.write_text("".join(f"{each}\n" for each in static))
-            words = [*command(interpreter, python), "install", "-r", wanted]
+            words = [*command(interpreter, python), "install", "-r", str(wanted)]
             completed = run(words, what=what, error=LockError, env=environment(), log=True, check=False)
             if completed.returncode != 0:
                 raise explain(completed, what, LockError)
@@ -106,16 +106,17 @@ def requires(what: str, source: Path, interpreter: Interpreter, scratch: Path) -
 
 def isolated(interpreter: Interpreter, place: Path, tools: Tools | None) -> Path:
     """A virtual environment of the target at ``place`` with the wheels of ``tools`` and nothing else; returns its interpreter."""
-    words = ["virtualenv", "--no-seed", "--no-periodic-update", "--python", interpreter.executable, "--app-data", place.parent / "app-data", place]
+    words = ["virtualenv", "--no-seed", "--no-periodic-update", "--app-data", str(place.parent / "app-data")]
     clean = build_environment(place.parent, EARLIEST)
-    run([sys.executable, "-I", "-m", *words], what="making an environment to build in", error=WheelhouseError, env=clean)
+    argv = [sys.executable, "-I", "-m", *words, "--python", str(interpreter.executable), str(place)]
+    run(argv, what="making an environment to build in", error=WheelhouseError, env=clean)
     python = place / "bin" / "python"
     if tools is not None and tools.pins.read_bytes():
-        options = ["--no-index", "--no-deps", "--require-hashes", "--find-links", tools.folder, "-r", tools.pins]
+        options = ["--no-index", "--no-deps", "--require-hashes", "--find-links", str(tools.folder), "-r", str(tools.pins)]
         what = "installing the build requirements"
-        argv = [*command(interpreter, python), "install", *options]
+        installing = [*command(interpreter, python), "install", *options]
         env = {**clean, "PIP_CONFIG_FILE": "/dev/null", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        completed = run(argv, what=what, error=WheelhouseError, env=env, offline=True, log=True, check=False)
+        completed = run(installing, what=what, error=WheelhouseError, env=env, offline=True, log=True, check=False)
         if completed.returncode != 0:
             raise explain(completed, what, WheelhouseError)
     return python
@@ -166,9 +167,9 @@ def rewrite(wheel: Path, to: Path) -> Path:
 
 
 def _project(source: Path, python: Path, env: Mapping[str, str]) -> pypa_build.ProjectBuilder:
-    def runner(argv: Sequence[str], cwd: str | None = None, extra: Mapping[str, str] | None = None) -> None:
+    def runner(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         where = Path(cwd) if cwd else None
-        run(argv, what="running the build back end", error=WheelhouseError, cwd=where, env={**env, **(extra or {})}, offline=True, log=True)
+        run(cmd, what="running the build back end", error=WheelhouseError, cwd=where, env={**env, **(extra_environ or {})}, offline=True, log=True)
 
     return pypa_build.ProjectBuilder(source, python_executable=str(python), runner=runner)
 
@@ -227,8 +228,3 @@ def _contents(wheel: Path) -> dict[str, tuple[int, bytes]]:
 
 def _mode(member: zipfile.ZipInfo) -> int:
     return 0o755 if member.external_attr >> 16 & 0o100 else 0o644
-
-
-def copy_tree(tree: Path, into: Path) -> None:
-    """Copy a source tree, links as links, to where building may leave its traces."""
-    shutil.copytree(tree, into, symlinks=True, dirs_exist_ok=True)

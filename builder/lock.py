@@ -66,10 +66,14 @@ def read(recipe: Recipe, source: Source, interpreter: Interpreter) -> Lock:
     if problems:
         raise LockError(f"{deps.lock} is stale", problems, next_step=refresh(recipe))
     base = lock_base(recipe, path, tree)
-    # The project itself is the recipe's affair (env.project), even if a lock lists it.
-    entries = tuple(entry for entry in content.entries if not (entry.kind == "directory" and (base / entry.path).resolve() == tree.resolve()))
+    entries = others(content.entries, base, tree)
     build = _read_build_lock(recipe, tree, interpreter, entries)
     return Lock(path, base, entries, wanted, content.index_options, build)
+
+
+def others(entries: Sequence[Locked], base: Path, tree: Path) -> tuple[Locked, ...]:
+    """All but the project itself, which is the recipe's affair (env.project) even if a lock lists it."""
+    return tuple(entry for entry in entries if not (entry.kind == "directory" and (base / entry.path).resolve() == tree.resolve()))
 
 
 def lock_base(recipe: Recipe, path: Path, tree: Path) -> Path:

@@ -32,7 +32,7 @@ from packaging.utils import canonicalize_name
 
 from . import requirements
 from .errors import LockError, Problem
-from .run import redact
+from .run import redact, without_credentials
 from .target import Interpreter
 
 TOOL = "build-release"  # the table of [tool] that says what a lock was made for and from
@@ -65,7 +65,7 @@ class Locked:
         return self.kind != "file" or (self.filename != "" and not self.filename.endswith(".whl"))
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version or self.commit[:12]}".strip()
+        return f"{self.name} {self.commit[:12] or self.version}".strip()
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _entry(
         if chosen.type != "git" or not _COMMIT.fullmatch(chosen.commit_id):
             problems.append(Problem(f"{lock}: {name}", f"comes from {chosen.type}, at {chosen.commit_id!r}.", "Only commits of git are supported."))
             return None
-        url = redact(chosen.url or "") or (chosen.path or "")
+        url = without_credentials(chosen.url or "") or (chosen.path or "")
         return Locked(name, version, "vcs", url=url, commit=chosen.commit_id, path=chosen.subdirectory or "")
     if isinstance(chosen, PackageDirectory):
         path = "/".join(part for part in (chosen.path, chosen.subdirectory) if part)
@@ -170,7 +170,7 @@ def _entry(
         return None
     filename = chosen.filename if not isinstance(chosen, PackageArchive) else _filename(chosen.url or chosen.path or "")
     subdirectory = chosen.subdirectory or "" if isinstance(chosen, PackageArchive) else ""
-    return Locked(name, version, "file", (sha256.lower(),), filename, chosen.url or "", path=subdirectory)
+    return Locked(name, version, "file", (sha256.lower(),), filename, without_credentials(chosen.url or ""), path=subdirectory)
 
 
 def _filename(url: str) -> str:
@@ -216,7 +216,7 @@ def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problem
             problems.append(Problem(where, f"{name} is not pinned to a commit.", "Write the whole commit id behind the @."))
             return None
         subdirectory = re.search(r"(?:^|&)subdirectory=([^&]+)", fragment)
-        return Locked(name, "", "vcs", url=redact(url), commit=commit, path=subdirectory[1] if subdirectory else "")
+        return Locked(name, "", "vcs", url=without_credentials(url), commit=commit, path=subdirectory[1] if subdirectory else "")
     if requirement.url:
         address, _, fragment = requirement.url.partition("#")
         hashes = [*hashes, *(f"sha256:{found}" for found in re.findall(r"sha256=([0-9a-f]{64})", fragment))]
@@ -231,7 +231,7 @@ def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problem
     else:
         sums = tuple(sorted({each.partition(":")[2].lower() for each in hashes}))
         url = requirement.url.partition("#")[0] if requirement.url else ""
-        return Locked(name, pin[1] if pin else "", "file", sums, _filename(url), url)
+        return Locked(name, pin[1] if pin else "", "file", sums, _filename(url), without_credentials(url))
     return None
 
 

@@ -123,6 +123,11 @@ def redact(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
+def without_credentials(url: str) -> str:
+    """``url`` as it may be stored."""
+    return _CREDENTIALS.sub("", url)
+
+
 def build_environment(build: Path, epoch: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment in which code of others is built: the same everywhere, without secrets, its home and temporary files below ``build``.
 

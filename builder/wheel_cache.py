@@ -51,7 +51,7 @@ class WheelCache:
             path = folder / known["filename"]
             # The content is read again only if the file was touched since it was published.
             if known["format"] == _FORMAT and (known["stamp"] == _stamp(path) or file_sha256(path) == sha256):
-                facts = {key: tuple(value) if isinstance(value, list) else value for key, value in known["facts"].items()}
+                facts: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in known["facts"].items()}
                 return Stored(path, sha256, wheel.Facts(**facts) if facts else None)
         except (OSError, ValueError, KeyError, TypeError):
             pass
