@@ -7,12 +7,14 @@ wheels, alone or together, is then an ``EnvError`` that names every file and whe
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
-from ..wheelhouse import Wheelhouse
+
+if TYPE_CHECKING:
+    from ..wheelhouse import Wheelhouse
 
 
 class Kind(Protocol):

@@ -28,7 +28,7 @@ def compile_files(interpreter: Interpreter, root: Path, paths: Iterable[str], mo
     if not wanted:
         return ()
     lines = [os.fspath(root), prefix, mode.partition("-")[0], *wanted]
-    command = [interpreter.executable, "-S", "-s", "-B", "-X", "utf8", "-W", "ignore", "-c", _COMPILER.read_text()]
+    command: list[str | Path] = [interpreter.executable, "-S", "-s", "-B", "-X", "utf8", "-W", "ignore", "-c", _COMPILER.read_text()]
     # Not -I: it would ignore the hash seed, which shows in the order of constant sets before Python 3.11.
     env = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     done = run(command, what="byte-compiling", error=EnvError, cwd=Path("/"), env=env, input="\n".join(lines).encode())

@@ -11,7 +11,9 @@ import marshal
 import os
 import sys
 from _imp import source_hash  # what importlib.util.source_hash calls; importing that costs half as much as starting Python
-from importlib._bootstrap_external import _RAW_MAGIC_NUMBER, MAGIC_NUMBER  # type: ignore[import-not-found]
+from importlib._bootstrap_external import MAGIC_NUMBER
+
+_MAGIC = int.from_bytes(MAGIC_NUMBER, "little")
 
 
 def compile_file(path: str, name: str, flags: int) -> bytes | None:
@@ -22,7 +24,7 @@ def compile_file(path: str, name: str, flags: int) -> bytes | None:
         code = compile(source, name, "exec", dont_inherit=True, optimize=0)
     except Exception:  # SyntaxError, ValueError, RecursionError, MemoryError …: what a compiler may say of a hostile file
         return None
-    return b"".join((MAGIC_NUMBER, flags.to_bytes(4, "little"), source_hash(_RAW_MAGIC_NUMBER, source), marshal.dumps(code)))
+    return b"".join((MAGIC_NUMBER, flags.to_bytes(4, "little"), source_hash(_MAGIC, source), marshal.dumps(code)))
 
 
 def main() -> None:

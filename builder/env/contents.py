@@ -175,7 +175,7 @@ class Wheel(WheelSource):
 
     def _read_rows(self) -> dict[str, tuple[str, str]]:
         """RECORD: path → hash, size, as it spells them."""
-        rows = (row + ["", ""] for row in csv.reader(self.read_dist_info("RECORD").splitlines()) if row)
+        rows = ([*row, "", ""] for row in csv.reader(self.read_dist_info("RECORD").splitlines()) if row)
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def _read_scripts(self, python: str) -> dict[str, dict[str, tuple[str, str]]]:
@@ -183,7 +183,11 @@ class Wheel(WheelSource):
         groups: dict[str, dict[str, tuple[str, str]]] = {"console_scripts": {}, "gui_scripts": {}}
         problems = []
         text = self._read(f"{self._dist_info}/entry_points.txt") if "entry_points.txt" in self.dist_info_filenames else ""
-        for entry in _EntryPoints(text).entry_points:
+        try:
+            entries = _EntryPoints(text).entry_points
+        except (TypeError, ValueError) as reason:
+            raise _refused(self.archive, [Problem("entry_points.txt", f"can't be read: {reason}.")]) from None
+        for entry in entries:
             if entry.group not in groups:
                 continue
             parsed = parse_entry_point(entry.name, entry.value)

@@ -6,9 +6,12 @@ import functools
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..install_release.manifest import canonical
-from ..wheelhouse import Wheelhouse
+
+if TYPE_CHECKING:
+    from ..wheelhouse import Wheelhouse
 
 
 def key(*went_in: str, tools: tuple[str, ...] = ()) -> str:

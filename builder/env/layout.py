@@ -25,8 +25,8 @@ from ..errors import EnvError, Problem
 from ..install_release.manifest import safe_relative
 from ..install_release.pin import NAME as PIN
 from ..target import Interpreter
-from .scripts import entry_point, relocatable
 from .contents import Member, Wheel
+from .scripts import entry_point, relocatable
 
 # What the installer makes on the host, and what virtualenv would make. Not every bin/python* or bin/activate*: argcomplete has scripts of such names.
 _RESERVED = re.compile(r"pyvenv\.cfg|lib64(/.*)?|bin/pythonw?[0-9.]*t?|bin/(de)?activate(_this\.py|\.\w+)?|.*/" + re.escape(PIN), re.IGNORECASE)
@@ -107,9 +107,9 @@ class Files(WheelDestination):
         self._rows[record] = ("", "")
         base = self.layout.folder(scheme, self.distribution)
         rows = sorted((posixpath.relpath(path, base), *row) for path, row in self._rows.items())
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(rows)
-        self._write(record, text.getvalue().encode(), False)
+        lines = io.StringIO(newline="")
+        csv.writer(lines).writerows(rows)
+        self._write(record, lines.getvalue().encode(), False)
         self._rows.clear()
 
     def _write(self, where: str, data: bytes, executable: bool) -> None:

@@ -9,15 +9,18 @@ import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ..errors import EnvError
 from ..layers import Tree
 from ..recipe import Recipe
 from ..run import build_environment, run
 from ..target import Interpreter
-from ..wheelhouse import Wheelhouse
 from . import keys
 from .venv import refuse_conflicts
+
+if TYPE_CHECKING:
+    from ..wheelhouse import Wheelhouse
 
 _EPOCH = 315532800  # 1980: the first time that a zip file can hold; no file of a loose pex shows it
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import EnvError, Problem
 from ..install_release import pin
 from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
-from ..wheelhouse import Wheelhouse
 from . import keys
 from .bytecode import compile_files
-from .consistency import check
 from .layout import Claim, Layout, claims, lay_out
+
+if TYPE_CHECKING:
+    from ..wheelhouse import Wheelhouse
 
 _TOP = "venv"
 
@@ -61,8 +63,8 @@ def bare(root: Path, interpreter: Interpreter) -> None:
 
 
 def refuse_conflicts(house: Wheelhouse, interpreter: Interpreter) -> None:
-    """Raise ``EnvError`` when the wheels don't go together: unmet requirements, or files that two of them claim with different contents."""
-    problems = [*check(house, interpreter), *_clashes(_all_claims(house, interpreter))]
+    """Raise ``EnvError`` for every path that two wheels claim with different contents. (Whether they agree in versions, ``wheelhouse`` has asked.)"""
+    problems = tuple(_clashes(_all_claims(house, interpreter)))
     if problems:
         raise EnvError("the wheels don't make one environment", problems, next_step="change what is declared, and lock again")
 

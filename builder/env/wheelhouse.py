@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from virtualenv.seed.wheels.embed import get_embed_wheel
 
@@ -12,9 +13,11 @@ from ..errors import EnvError, Problem
 from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
-from ..wheelhouse import Wheelhouse
 from . import keys
 from .venv import refuse_conflicts
+
+if TYPE_CHECKING:
+    from ..wheelhouse import Wheelhouse
 
 REQUIREMENTS = "requirements.txt"  # every wheel of the application by name, version and hash; pip's own is not among them unless it is locked
 

@@ -1,0 +1,75 @@
+"""``build-release env``: the environment of a release, for development: the same wheels of the same lock, laid out by the same code.
+
+The project itself is not installed as editable: in production its source is on the path as it is, and so it should be here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .env import keys, local
+from .errors import EnvError, Problem
+from .target import Interpreter
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+    from .wheelhouse import Wheelhouse
+
+MARK = ".build-release.json"  # what makes a directory one of ours: from which recipe it was made, and from what
+
+
+@dataclass(frozen=True)
+class Developed:
+    """The environment in ``directory``; ``changed`` is false when it was up to date already."""
+
+    directory: Path
+    changed: bool
+    wheels: int
+
+
+def make(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter, directory: Path) -> Developed:
+    """Make, or bring up to date, the virtual environment in ``directory``. Raises ``EnvError``; then what was there is there still.
+
+    A virtual environment can't be moved to its place, so the old one steps aside for the time being.
+    """
+    directory = directory.absolute()
+    key = keys.key("develop", keys.wheels(house), interpreter.identity, str(interpreter.executable), str(directory), tools=("virtualenv", "installer"))
+    mark = _mark(directory)
+    if mark.get("key") == key and (directory / "bin" / "python").exists():
+        return Developed(directory, False, len(house.wheels))
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        if directory.exists():
+            os.rename(directory, aside / "old")
+        try:
+            local.make(directory, house, interpreter, byte_code=True)
+            (directory / MARK).write_text(json.dumps({"recipe": recipe.name, "key": key}) + "\n")
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            if (aside / "old").exists():
+                os.rename(aside / "old", directory)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Developed(directory, True, len(house.wheels))
+
+
+def _mark(directory: Path) -> dict[str, str]:
+    """What an environment of ours says of itself, empty for nothing at all. Raises ``EnvError`` for anything else that is there."""
+    if not os.path.lexists(directory) or (directory.is_dir() and not any(directory.iterdir())):
+        return {}
+    try:
+        value = json.loads((directory / MARK).read_text())
+    except (OSError, ValueError):
+        value = None
+    if directory.is_symlink() or not isinstance(value, dict):
+        remedy = "Name another directory, or remove it yourself."
+        raise EnvError("the environment can't be made there", [Problem(str(directory), "is there, and was not made by build-release env.", remedy)])
+    return value

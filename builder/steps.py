@@ -1,0 +1,122 @@
+"""Build steps: commands that run in a copy of the source with the environment at hand; what they make becomes the layer ``assets``.
+
+Without network, unless a step says otherwise. The steps run when the layer is not in the cache, whose key holds all that went in; with a
+step that may use the network nobody knows what went in, so that is never cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from .env import keys, local
+from .errors import Problem, StepError
+from .install_release.manifest import canonical
+from .layers import Tree
+from .recipe import BuildStep, Recipe
+from .run import build_environment, run as run_process
+from .target import Interpreter
+from .trees import fingerprint
+
+if TYPE_CHECKING:
+    from .source import Source
+    from .wheelhouse import Wheelhouse
+
+_CHUNK = 1 << 20
+
+
+def run(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interpreter, work: Path) -> tuple[Tree, ...]:
+    """The tree ``assets``, or nothing when the recipe has no build steps. ``work`` is a directory for what is needed on the way.
+
+    Making the tree raises ``StepError`` for a step that fails or doesn't make what it declares.
+    """
+    if not recipe.build:
+        return ()
+    steps = [[step.run, step.network, step.outputs, sorted(step.env.items())] for step in recipe.build]
+    went_in = canonical([fingerprint(source.tree), source.time, source.commit, source.version, steps]).decode()
+    made_from = keys.key("assets", went_in, keys.wheels(house), interpreter.identity, tools=("virtualenv", "installer"))
+    reproducible = not any(step.network for step in recipe.build)
+    return (Tree("assets", "assets", made_from if reproducible else "", partial(_make, recipe.build, source, house, interpreter, work)),)
+
+
+def _make(steps: tuple[BuildStep, ...], source: Source, house: Wheelhouse, interpreter: Interpreter, work: Path, root: Path) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=work) as name:
+        private = Path(name).resolve()
+        tree, environment = private / "src", private / "venv"
+        shutil.copytree(source.tree, tree, symlinks=True, copy_function=shutil.copy)
+        local.make(environment, house, interpreter, byte_code=False)
+        for number, step in enumerate(steps, 1):
+            extra = {
+                "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+                "VIRTUAL_ENV": str(environment),
+                "PYTHONPATH": str(tree),
+                **step.env,
+            }
+            env = build_environment(private, source.time, extra)
+            run_process(_found(step, tree, env), what=f"build step {number}", error=StepError, cwd=tree, env=env, offline=not step.network, log=True)
+        _collect([path for step in steps for path in step.outputs], tree, root / "assets", private)
+
+
+def _found(step: BuildStep, tree: Path, env: dict[str, str]) -> list[str]:
+    """The step's command, its program looked up on the step's own PATH, and not on ours."""
+    program = step.run[0]
+    path = str(tree / program) if "/" in program else shutil.which(program, path=env["PATH"])
+    if path is None:
+        remedy = "Is it a console script of a dependency?"
+        raise StepError("a build step can't be started", [Problem(program, "is neither in the environment nor on PATH.", remedy)])
+    return [path, *step.run[1:]]
+
+
+def _collect(outputs: list[str], tree: Path, assets: Path, private: Path) -> None:
+    """Copy ``outputs`` from ``tree`` to ``assets``. Raises ``StepError`` naming each one that is missing, or that no other build could make again."""
+    problems = []
+    assets.mkdir()
+    for output in sorted(outputs):
+        path, target = tree / output, assets / output
+        if not path.resolve().is_relative_to(tree):
+            problems.append(Problem(output, "leads out of the source tree.", "Make the step write below it."))
+        elif not path.exists():
+            problems.append(Problem(output, "was declared and not made.", "Correct the step's outputs, or the command that makes it."))
+        elif target.exists():
+            continue  # copied with a directory above it
+        elif path.is_dir():
+            shutil.copytree(path, target, symlinks=True, copy_function=shutil.copy)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    if problems:
+        raise StepError("the build steps did not make what they declare", problems)
+    named = [Problem(path, "holds the path of the directory that it was built in: no two builds would be alike.") for path in _holding(private, assets)]
+    if named:
+        raise StepError("the build steps made files that can't be made again", named)
+
+
+def _holding(word: Path, root: Path) -> list[str]:
+    """The files below ``root`` that hold the path ``word``, and the links that point there."""
+    found, needle = [], os.fsencode(word)
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            here = needle in os.fsencode(os.readlink(path))
+        elif path.is_file():
+            here = _contains(path, needle)
+        else:
+            continue
+        if here:
+            found.append(path.relative_to(root).as_posix())
+    return found
+
+
+def _contains(path: Path, needle: bytes) -> bool:
+    kept = b""
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            if needle in kept + piece:
+                return True
+            kept = piece[-len(needle) :]
+    return False
