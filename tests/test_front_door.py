@@ -37,8 +37,10 @@ class Visit:
     environment: dict[str, str]
     done: subprocess.CompletedProcess[str]
 
-    def make(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["make", *words], cwd=self.clone, env=self.environment, capture_output=True, text=True, check=False)
+
+def make(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run make in ``clone``, as from a shell of its own: `make test` leaves its flags to its children."""
+    return subprocess.run(["make", *words], cwd=clone, env=machine_with_home(clone.parent / "home"), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -107,18 +109,18 @@ def test_make_artifact_leaves_both_programs_in_venv(visit: Visit) -> None:
 
 def test_venv_is_made_anew_when_and_only_when_pyproject_changes(visit: Visit) -> None:
     """A second make finds .venv up to date; a changed pyproject.toml, or a .venv without its stamp, is made anew."""
-    assert "-m venv" not in visit.make("--dry-run", "venv").stdout
+    assert "-m venv" not in make(visit.clone, "--dry-run", "venv").stdout
     project = visit.clone / "pyproject.toml"
     text = project.read_text()
     try:
         project.write_text(text + "# changed\n")
-        assert "-m venv" in visit.make("--dry-run", "venv").stdout
+        assert "-m venv" in make(visit.clone, "--dry-run", "venv").stdout
     finally:
         project.write_text(text)
     (stamp,) = (visit.clone / ".venv").glob(".made-*")
     stamp.rename(visit.clone / "stamp")
     try:
-        assert "-m venv" in visit.make("--dry-run", "venv").stdout
+        assert "-m venv" in make(visit.clone, "--dry-run", "venv").stdout
     finally:
         (visit.clone / "stamp").rename(stamp)
 
@@ -128,13 +130,13 @@ def test_venv_is_made_anew_when_and_only_when_pyproject_changes(visit: Visit) ->
 
 def test_make_takes_a_recipe_and_a_place(clone: Path) -> None:
     """RECIPE and OUT reach build-release as they are."""
-    done = subprocess.run(["make", "--dry-run", "artifact", "RECIPE=x/y.toml", "OUT=z"], cwd=clone, capture_output=True, text=True, check=True)
+    done = make(clone, "--dry-run", "artifact", "RECIPE=x/y.toml", "OUT=z")
     assert done.stdout.splitlines()[-1] == ".venv/bin/build-release x/y.toml -o z"
 
 
 def test_make_without_a_usable_python_says_what_to_do(clone: Path) -> None:
     """A Python that is too old or not there is one line that names the remedy, and no half-made .venv."""
-    done = subprocess.run(["make", "venv", "PYTHON=/no/such/python"], cwd=clone, capture_output=True, text=True, check=False)
+    done = make(clone, "venv", "PYTHON=/no/such/python")
     assert done.returncode != 0
     assert "no Python 3.11 or newer among: /no/such/python" in done.stderr
     assert "make PYTHON=" in done.stderr
@@ -142,7 +144,7 @@ def test_make_without_a_usable_python_says_what_to_do(clone: Path) -> None:
 
 def test_make_help_names_every_target(clone: Path) -> None:
     """make alone lists the targets that people use."""
-    done = subprocess.run(["make"], cwd=clone, capture_output=True, text=True, check=True)
+    done = make(clone)
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["artifact", "venv", "test", "lint", "clean", "help"]
 
 
