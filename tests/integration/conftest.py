@@ -13,6 +13,7 @@ from tests.distributions import Index, serve
 
 from .applications import Workshop
 from .host import Host
+from .probe import Probe
 from .rootfs import UID, root_file_system
 
 
@@ -59,3 +60,10 @@ def index(tmp_path: Path) -> Iterator[Index]:
     """A package index of this test's own, empty at first."""
     with serve(tmp_path / "index") as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
+    """The probe and its index; artifacts last for the session."""
+    with serve(tmp_path_factory.mktemp("probe-index")) as served:
+        yield Probe(tmp_path_factory.mktemp("probe"), served)

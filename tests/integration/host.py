@@ -67,8 +67,7 @@ class Host:
         self.pid = int(json.loads(info)["child-pid"])
         with open(f"/proc/{self.pid}/ns/user") as inner:
             self._outer = fcntl.ioctl(inner, _NS_GET_PARENT) if not self._privileged else -1
-        for directory in (self.upload, "/srv/app"):
-            self.administrate("install", "-d", *(["-o", str(self.uid), "-g", str(self.uid)] if self._privileged else []), directory)
+        self._prepare()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,6 +75,10 @@ class Host:
         self._holder.communicate()
         if self._outer >= 0:
             os.close(self._outer)
+
+    def _prepare(self) -> None:
+        owner = ["-o", str(self.uid), "-g", str(self.uid)] if self._privileged else []
+        self.administrate("install", "-d", *owner, self.upload, "/srv/app")
 
     def argv(self, *argv: str, cwd: str = "/tmp", env: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs ``argv`` on the host as its user, in exactly the environment ``env`` (default: a bare one)."""
@@ -104,9 +107,9 @@ class Host:
                     os.kill(child, signal.SIGTERM)
             process.wait(20)
 
-    def administrate(self, *argv: str) -> str:
+    def administrate(self, *argv: str, check: bool = True, input: str = "") -> str:
         """Run a command with the rights of whoever runs the tests: what an administrator would do on the host."""
-        return subprocess.run([*self._enter(), *argv], check=True, capture_output=True, text=True).stdout
+        return subprocess.run([*self._enter(), *argv], check=check, input=input, capture_output=True, text=True).stdout
 
     def copy(self, path: Path, name: str | None = None) -> str:
         """What scp does: a copy of the file, the user's own, in the user's upload directory. Returns its path there."""

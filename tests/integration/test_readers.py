@@ -155,7 +155,7 @@ def test_the_installer_comes_first(artifact: Path, tmp_path: Path) -> None:
 
 def _tree(top: Path) -> dict[str, tuple[str, ...]]:
     """Every path below ``top``: what it is, its mode, and its contents' digest or where it points."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for directory, directories, files in os.walk(top):
         for name in [*directories, *files]:
             path = Path(directory, name)

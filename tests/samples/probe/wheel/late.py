@@ -1,0 +1,3 @@
+"""Imported by nobody at start."""
+
+version = "@version@"
