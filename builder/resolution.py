@@ -20,7 +20,6 @@ from urllib.parse import unquote
 from packaging.utils import canonicalize_name
 
 from . import backend, download, lockfile, requirements
-from .checkout import check_out
 from .download import Wanted
 from .errors import LockError, Problem
 from .lock import PROJECT, build_lock_name, describe_target, lock_base, others, project_build_requires
@@ -30,9 +29,11 @@ from .recipe import RECIPE_PREFIX, Recipe
 from .run import Completed, run, without_credentials
 from .source import Source
 from .target import Interpreter
+from .vcs import check_out
 from .wheel_cache import WheelCache
 
 Packages = Sequence[Mapping[str, Any]]
+_BEGIN = 'lock-version = "'
 # How pip names an old version that it could not keep: as a constraint that contradicts something, or one that nothing meets.
 _IN_THE_WAY = re.compile(r"(?:\(constraint\)|No matching distribution found for) ([A-Za-z0-9][A-Za-z0-9._-]*)")
 
@@ -133,22 +134,22 @@ def _resolve(question: _Question, pins: Mapping[str, str], interpreter: Interpre
                 raise explain(completed, "locking", LockError, next_step="change what is declared, and lock again")
             if taken_back:
                 raise LockError("what is declared can only be met by a release that was yanked", taken_back)
-            packages = tomllib.loads((scratch / "pylock.toml").read_text(encoding="utf-8")).get("packages", [])
-            return tuple(_portable(package, scratch, question) for package in sorted(packages, key=lambda package: str(package["name"])))
+            packages = tomllib.loads(completed.text[completed.text.index(_BEGIN) :]).get("packages", [])
+            return tuple(_portable(package, question) for package in sorted(packages, key=lambda package: str(package["name"])))
 
 
 def _ask(question: _Question, pins: Mapping[str, str], interpreter: Interpreter, scratch: Path) -> Completed:
-    """Run ``pip lock``; what it chose is in ``scratch``/pylock.toml."""
-    loose, kept, out = scratch / "loose.txt", scratch / "kept.txt", scratch / "pylock.toml"
+    """Run ``pip lock``; what it chose stands at the end of its standard output. (A file it would write must lie above every locked directory.)"""
+    loose, kept = scratch / "loose.txt", scratch / "kept.txt"
     loose.write_text("".join(f"{text}\n" for text in question.loose), encoding="utf-8")
     kept.write_text("".join(f"{name}=={version}\n" for name, version in sorted(pins.items())), encoding="utf-8")
     files = [word for path in question.files for word in ("-r", str(path))]
     limits = [word for path in (*question.constraints, kept) for word in ("-c", str(path))]
-    argv = [*command(interpreter), "lock", *files, "-r", str(loose), *limits, "--output", str(out)]
-    return run(argv, what="locking", error=LockError, cwd=question.tree, env=environment(), log=True, check=False)
+    argv = [*command(interpreter), "lock", *files, "-r", str(loose), *limits, "--output", "-"]
+    return run(argv, what="locking", error=LockError, cwd=question.tree.resolve(), env=environment(), check=False)
 
 
-def _portable(package: Mapping[str, Any], scratch: Path, question: _Question) -> dict[str, Any]:
+def _portable(package: Mapping[str, Any], question: _Question) -> dict[str, Any]:
     """The same table without what holds for this machine alone: credentials, and paths of directories where pip looks for files."""
     kept = dict(package)
     if "wheels" in kept:
@@ -159,10 +160,7 @@ def _portable(package: Mapping[str, Any], scratch: Path, question: _Question) ->
     if "vcs" in kept:
         kept["vcs"] = {**kept["vcs"], "url": without_credentials(kept["vcs"]["url"])}
     if "directory" in kept:
-        path = (scratch / kept["directory"]["path"]).resolve()
-        if not path.is_relative_to(question.tree.resolve()):
-            problem = Problem(str(package["name"]), f"is {path}.", "Put it into the repository.")
-            raise LockError("a directory outside the source can't be locked", [problem])
+        path = question.tree.resolve() / kept["directory"]["path"]
         kept["directory"] = {**kept["directory"], "path": os.path.relpath(path, question.base.resolve())}
     return kept
 

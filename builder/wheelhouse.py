@@ -18,7 +18,6 @@ from pathlib import Path
 
 from . import backend, conflicts, download
 from .backend import Build, Lay, Tools
-from .checkout import check_out
 from .download import Wanted
 from .errors import EnvError, Problem, WheelhouseError
 from .install_release import __version__
@@ -29,6 +28,7 @@ from .recipe import Recipe
 from .source import Source
 from .target import Interpreter
 from .trees import fingerprint
+from .vcs import check_out
 from .wheel import Facts, fits
 from .wheel_cache import Stored, WheelCache
 
