@@ -102,7 +102,7 @@ def seen(request: pytest.FixtureRequest, probe: Probe, tmp_path_factory: pytest.
 
 @pytest.mark.parametrize("way", WAYS)
 def test_process_stays_with_its_release(seen: tuple[list[str], list[dict[str, Seen]]], way: str) -> None:
-    """After the flip it imports late from its own release, in itself, a fork, a new interpreter and a spawned worker; started anew, from the new one."""
+    """After the flip it imports late from its own release: in itself, a fork, a new interpreter, a spawned worker. Started anew, from the new one."""
     ids, found = seen
     for version, release, seen_by in zip(("1", "2"), ids, (found[0][way], found[1][way]), strict=True):
         prefix = seen_by["start"]["prefix"]
