@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             answer = _run(words)
         _print([json.dumps(answer.value)] if as_json else answer.lines)
         return 0
+    except SystemExit as done:  # argparse has printed help or version
+        return int(done.code or 0)
     except BuildError as error:
         return _refuse(error, as_json)
     except OSError as error:
@@ -223,14 +225,15 @@ def _fetch(arguments: argparse.Namespace, progress: Progress) -> Answer:
 
 def _env_arguments(parser: argparse.ArgumentParser) -> None:
     _recipe_argument(parser)
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the virtual environment to make; it must not exist")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the virtual environment to make or bring up to date")
 
 
 def _env(arguments: argparse.Namespace, progress: Progress) -> Answer:
     from . import pipeline
 
-    directory = pipeline.env(_recipe(arguments), _options(arguments, allow_dirty=True), arguments.directory, progress)
-    return Answer({"env": str(directory)}, [f"→ {directory}", f"  next: . {directory}/bin/activate"])
+    made = pipeline.environment(_recipe(arguments), _options(arguments, allow_dirty=True), arguments.directory, progress)
+    said = f"{made.wheels} wheels" if made.changed else "up to date"
+    return Answer(asdict(made) | {"directory": str(made.directory)}, [f"→ {made.directory}   {said}", f"  next: . {made.directory}/bin/activate"])
 
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:

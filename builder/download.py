@@ -35,23 +35,28 @@ class Wanted:
 
 def fetch(wanted: Wanted, interpreter: Interpreter, cache: WheelCache) -> dict[str, Stored]:
     """Every file that is ``wanted``, by the name of its distribution. Raises ``WheelhouseError``."""
-    missing = [entry for entry in wanted.entries if _cached(entry, interpreter, cache) is None]
-    if missing:
+    needed = missing(wanted.entries, interpreter, cache)
+    if needed:
         with cache.scratch() as scratch:
             # Asking pip for source runs it: only of those that the recipe names.
-            binary = [entry for entry in missing if entry.name not in wanted.sdists]
-            source = [entry for entry in missing if entry.name in wanted.sdists]
+            binary = [entry for entry in needed if entry.name not in wanted.sdists]
+            source = [entry for entry in needed if entry.name in wanted.sdists]
             if binary:
                 _download(binary, _ONLY_WHEELS, wanted.index_options, interpreter, scratch)
             if source:
                 pins = wanted.build_pins()
                 _download(source, ["--build-constraint", str(pins)] if pins else [], wanted.index_options, interpreter, scratch)
-            _take_in(missing, scratch, interpreter, cache)
+            _take_in(needed, scratch, interpreter, cache)
     found = {entry.name: _cached(entry, interpreter, cache) for entry in wanted.entries}
     lost = [name for name, stored in found.items() if stored is None]
     if lost:
         raise WheelhouseError("the download failed", [Problem(name, "was not downloaded, though pip did not say why.") for name in lost])
     return {name: stored for name, stored in found.items() if stored is not None}
+
+
+def missing(entries: Iterable[Locked], interpreter: Interpreter, cache: WheelCache) -> tuple[Locked, ...]:
+    """Those of ``entries`` (all of kind ``file``) that would have to be downloaded."""
+    return tuple(entry for entry in entries if _cached(entry, interpreter, cache) is None)
 
 
 def _cached(entry: Locked, interpreter: Interpreter, cache: WheelCache) -> Stored | None:

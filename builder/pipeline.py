@@ -15,15 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from . import artifact, changes, env, facts, layers, steps, target, trees, wheelhouse
+from . import artifact, changes, develop, download, env, facts, layers, resolution, steps, target, trees, wheelhouse
 from . import lock as locks
 from . import source as sources
 from .artifact import Built
 from .changes import Changes
+from .develop import Developed
 from .errors import ArtifactError, Problem
+from .lock import Lock, Locked
 from .recipe import Recipe
 from .source import Source
 from .target import Interpreter
+from .wheel_cache import WheelCache
+from .wheelhouse import Wheelhouse
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +72,7 @@ class _Stages:
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def run(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         begin = time.perf_counter()
         with self.progress.stage(name):
             value = call(*args, **kwargs)
@@ -77,24 +81,74 @@ class _Stages:
         return value
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a build would do, and of what. ``missing`` are the locked files that are not in the cache; the artifact would go to ``out``."""
+
+    recipe: Recipe
+    source: Source
+    interpreter: Interpreter
+    lock: Lock
+    missing: tuple[Locked, ...]
+    out: Path
+
+
 def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     """Make the artifact of ``recipe``. Raises ``BuildError``; then no artifact was written, and none was touched."""
     check_writable(options.out)
     before = changes.last_of(recipe.name, options.out)
-    stages = _Stages(progress)
-    with workplace() as work:
-        interpreter = stages.run("target", target.find, recipe.python)
-        source = stages.run("source", sources.export, recipe, work / "source", allow_dirty=options.allow_dirty)
-        progress.begin(recipe, source, interpreter)
-        lock = stages.run("lock", locks.read, recipe, source, interpreter)
-        house = stages.run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
-        environment = stages.run("env", env.trees, recipe, house, interpreter)
-        assets = stages.run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
+    with _begun(recipe, options, progress) as (run, work, source, interpreter):
+        lock = run("lock", locks.read, recipe, source, interpreter)
+        house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
+        layout = run("env", env.trees, recipe, house, interpreter)
+        assets = run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
         own = trees.own(source.tree, recipe, interpreter)
-        packed = stages.run("layers", layers.pack, [*own, *assets, *environment], options.cache, work, jobs=options.jobs)
+        packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
-        built = stages.run("artifact", artifact.write, manifest, packed, options.out)
-    return Outcome(built, changes.compare(*before, built.manifest) if before else None, stages.seconds)
+        built = run("artifact", artifact.write, manifest, packed, options.out)
+    return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds)
+
+
+def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:
+    """What ``build`` would do. The source is exported, into a directory that is gone afterwards, since the lock may be part of it."""
+    check_writable(options.out)
+    with _begun(recipe, options, progress) as (run, _, source, interpreter):
+        lock = run("lock", locks.read, recipe, source, interpreter)
+        files = [entry for entry in lock.entries if entry.kind == "file"]
+        return Plan(recipe, source, interpreter, lock, download.missing(files, interpreter, WheelCache(options.cache)), options.out)
+
+
+def lock(recipe: Recipe, options: Options, progress: Progress) -> Path:
+    """Make the lock of ``recipe`` again; its path."""
+    with _begun(recipe, options, progress) as (run, _, source, interpreter):
+        return run("lock", resolution.make, recipe, source, interpreter, options.cache)
+
+
+def fetch(recipe: Recipe, options: Options, progress: Progress) -> Wheelhouse:
+    """Have everything that the lock names in the cache, built where it has to be."""
+    with _begun(recipe, options, progress) as (run, _, source, interpreter):
+        lock = run("lock", locks.read, recipe, source, interpreter)
+        return run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
+
+
+def environment(recipe: Recipe, options: Options, directory: Path, progress: Progress) -> Developed:
+    """Make the virtual environment ``directory`` from the lock, for development."""
+    with _begun(recipe, options, progress) as (run, _, source, interpreter):
+        lock = run("lock", locks.read, recipe, source, interpreter)
+        house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
+        return run("env", develop.make, recipe, house, interpreter, directory)
+
+
+@contextmanager
+def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tuple[_Stages, Path, Source, Interpreter]]:
+    """What every flow begins with: a private directory that is gone afterwards, whatever happens; in it the source; and the target."""
+    run = _Stages(progress)
+    with tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
+        work = Path(name).resolve()
+        interpreter = run("target", target.find, recipe.python)
+        source = run("source", sources.export, recipe, work / "source", cache=options.cache, allow_dirty=options.allow_dirty)
+        progress.begin(recipe, source, interpreter)
+        yield run, work, source, interpreter
 
 
 def cache_root(environ: Mapping[str, str]) -> Path:
@@ -103,13 +157,6 @@ def cache_root(environ: Mapping[str, str]) -> Path:
         return Path(environ["BUILD_RELEASE_CACHE"]).absolute()
     base = environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "build-release"
-
-
-@contextmanager
-def workplace() -> Iterator[Path]:
-    """A private directory for what is made on the way; it is gone afterwards, whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
-        yield Path(name).resolve()
 
 
 def check_writable(directory: Path) -> None:

@@ -6,6 +6,7 @@ A line is a label and a text. Sizes are decimal, as ``ls -h --si`` shows them.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from .inspection import Inspection
     from .layers import PackedLayer
     from .lock import Lock
-    from .pipeline import Outcome
-    from .recipe import Recipe
+    from .pipeline import Outcome, Plan
+    from .recipe import BuildStep, Recipe
     from .source import Source
     from .target import Interpreter
     from .wheelhouse import Wheelhouse
@@ -178,6 +179,59 @@ def package_list(packages: Sequence[Package]) -> str:
 def some(words: Sequence[str], most: int = _MOST) -> str:
     """A list in words, cut where nobody reads on."""
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def plan(made: Plan) -> Iterator[str]:
+    """What a build would do, step by step."""
+    recipe, lock = made.recipe, made.lock
+    yield labelled("python", str(made.interpreter.executable))
+    yield labelled("cached", f"{count(len(lock.entries) - len(made.missing) - len(_from_source(made)), 'distribution')} of {len(lock.entries)}")
+    yield labelled("download", some([str(entry) for entry in made.missing]) or "nothing")
+    if _from_source(made):
+        yield labelled("build", f"{some(_from_source(made))}: without network, unless it was built before")
+    for step in recipe.build:
+        yield labelled("run", _step(step))
+    yield labelled("env", recipe.env.kind)
+    yield labelled("artifact", f"{made.out}/{recipe.name}-{made.source.version}-{made.interpreter.abi}-{made.interpreter.platform}-….tgz")
+    yield "nothing was done"
+
+
+def plan_value(made: Plan) -> dict[str, Any]:
+    """What a build would do, for programs."""
+    source, interpreter = made.source, made.interpreter
+    return {
+        "name": made.recipe.name,
+        "version": source.version,
+        "commit": source.commit,
+        "dirty": source.dirty,
+        "target": asdict(interpreter.target("")),
+        "interpreter": str(interpreter.executable),
+        "lock": str(made.lock.path) if made.lock.path else None,
+        "distributions": [{"name": entry.name, "version": entry.version} for entry in made.lock.entries],
+        "download": [entry.name for entry in made.missing],
+        "build": [entry.name for entry in made.lock.entries if entry.from_source],
+        "steps": [{"run": list(step.run), "network": step.network, "outputs": list(step.outputs)} for step in made.recipe.build],
+        "env": made.recipe.env.kind,
+        "out": str(made.out.absolute()),
+    }
+
+
+def _step(step: BuildStep) -> str:
+    made = f" → {', '.join(step.outputs)}" if step.outputs else ""
+    return shlex.join(step.run) + (" (with network)" if step.network else "") + made
+
+
+def _from_source(made: Plan) -> list[str]:
+    missing = set(made.missing)
+    names = [str(entry) for entry in made.lock.entries if entry.from_source and entry not in missing]
+    return names + (["the project"] if made.recipe.env.project else [])
+
+
+def wheelhouse_value(house: Wheelhouse) -> dict[str, Any]:
+    """The wheels of an environment, for programs."""
+    keys = ("name", "version", "filename", "sha256", "built", "reproducible")
+    wheels = [{**{key: getattr(wheel, key) for key in keys}, "path": str(wheel.path), "origin": asdict(wheel.origin)} for wheel in house.wheels]
+    return {"wheels": wheels}
 
 
 def inspection(found: Inspection) -> Iterator[str]:
