@@ -190,9 +190,10 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    recipe = _recipe(arguments)  # before anything slow is imported: what is wrong in it is told at once
     from . import pipeline, report
 
-    recipe, options = _recipe(arguments), _options(arguments, allow_dirty=arguments.allow_dirty)
+    options = _options(arguments, allow_dirty=arguments.allow_dirty)
     if arguments.plan:
         plan = pipeline.plan(recipe, options, progress)
         return Answer(report.plan_value(plan), report.plan(plan))
@@ -205,9 +206,10 @@ def _lock_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _lock(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    recipe = _recipe(arguments)
     from . import pipeline
 
-    path = pipeline.lock(_recipe(arguments), _options(arguments, allow_dirty=True), progress)
+    path = pipeline.lock(recipe, _options(arguments, allow_dirty=True), progress)
     return Answer({"lock": str(path)}, [f"→ {path}", "  next: review the difference, and commit it"])
 
 
@@ -217,9 +219,10 @@ def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fetch(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    recipe = _recipe(arguments)
     from . import pipeline, report
 
-    wheelhouse = pipeline.fetch(_recipe(arguments), _options(arguments, allow_dirty=True), progress)
+    wheelhouse = pipeline.fetch(recipe, _options(arguments, allow_dirty=True), progress)
     return Answer(report.wheelhouse_value(wheelhouse), [])
 
 
@@ -229,9 +232,10 @@ def _env_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _env(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    recipe = _recipe(arguments)
     from . import pipeline
 
-    made = pipeline.environment(_recipe(arguments), _options(arguments, allow_dirty=True), arguments.directory, progress)
+    made = pipeline.environment(recipe, _options(arguments, allow_dirty=True), arguments.directory, progress)
     said = f"{made.wheels} wheels" if made.changed else "up to date"
     return Answer(asdict(made) | {"directory": str(made.directory)}, [f"→ {made.directory}   {said}", f"  next: . {made.directory}/bin/activate"])
 

@@ -12,6 +12,7 @@ from builder import report
 from builder.changes import Changes, Package, compare
 from builder.errors import BuildError, Problem
 from builder.inspection import inspect
+from builder.lock import Lock
 from builder.pipeline import Outcome
 from tests.releases import FACTS, THIS_TARGET, write_release
 
@@ -150,10 +151,11 @@ def test_an_inspection_shows_everything_that_matters(tmp_path: Path) -> None:
 
 
 def test_progress_that_nobody_watches_is_plain_lines() -> None:
-    """Without a terminal a stage leaves nothing but its line."""
+    """Without a terminal a stage leaves nothing but its line, and not even that when it has nothing to say."""
     stream = io.StringIO()
     progress = report.Progress(stream)
     with progress.stage("lock"):
         pass
+    progress.done("lock", Lock(None, Path()))
     progress.done("target", None)
-    assert stream.getvalue() == "  lock         67 distributions\n"
+    assert stream.getvalue() == "  lock         nothing to lock: the recipe declares no dependencies\n"
