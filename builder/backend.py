@@ -8,12 +8,15 @@ from __future__ import annotations
 import stat
 import sys
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import build as pypa_build
+from pyproject_hooks import BuildBackendWarning
 
 from .errors import BuildError, LockError, Problem, WheelhouseError
 from .pip import command, environment, explain
@@ -174,20 +177,17 @@ def _project(source: Path, python: Path, env: Mapping[str, str]) -> pypa_build.P
     return pypa_build.ProjectBuilder(source, python_executable=str(python), runner=runner)
 
 
-class _failures:
+@contextmanager
+def _failures(what: str, error: type[BuildError]) -> Iterator[None]:
     """Turns what ``build`` raises into our own errors."""
-
-    def __init__(self, what: str, error: type[BuildError]) -> None:
-        self._what, self._error = what, error
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, reason: BaseException | None, trace: object) -> None:
-        if isinstance(reason, WheelhouseError):
-            raise self._error(f"{self._what} failed: its back end failed", reason.problems) from None
-        if isinstance(reason, (pypa_build.BuildException, pypa_build.BuildBackendException, pypa_build.FailedProcessError)):
-            raise self._error(f"{self._what} failed", [Problem("pyproject.toml", redact(str(reason)))]) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BuildBackendWarning)  # it talks to the authors of the project
+            yield
+    except WheelhouseError as reason:
+        raise error(f"{what} failed: its back end failed", reason.problems) from None
+    except (pypa_build.BuildException, pypa_build.BuildBackendException, pypa_build.FailedProcessError) as reason:
+        raise error(f"{what} failed", [Problem("pyproject.toml", redact(str(reason)))]) from None
 
 
 def _members(archive: Path) -> Iterator[tuple[str, int, int, str, bytes]]:
