@@ -30,7 +30,7 @@ HARMLESS = ("/dev/null", "/dev/tty")
 
 @pytest.mark.parametrize("kind", ["venv", "pex", "wheelhouse"])
 def test_installer_opens_no_socket_and_writes_below_its_root_only(probe: Probe, host: Host, tmp_path: Path, kind: str) -> None:
-    """From the first installation over a second one to the rollback: no socket, and no file opened for writing, made or removed but below the root."""
+    """From the first installation to the rollback: no socket, and no file opened for writing, made or removed but below the root."""
     if not shutil.which("strace"):
         missing("strace is not installed")
     set_up_probe(host)
@@ -87,7 +87,7 @@ def test_installer_runs_isolated_on_every_python(probe: Probe, interpreters: Map
     installer = tmp_path / "install-release"
     root = tmp_path / "root"
     artifact = probe.artifact("1").path
-    command = ["tar", "xzf", artifact, "--occurrence=1", "--strip-components=1", "release/install-release"]
+    command = ["tar", "xzf", str(artifact), "--occurrence=1", "--strip-components=1", "release/install-release"]
     subprocess.run(command, cwd=tmp_path, check=True)
     (root / "shared/var/data").mkdir(parents=True)
     (root / "shared/env").write_text("PROBE_SETTING=x\n")
