@@ -57,7 +57,8 @@ def flip(host: Host, switch: Switch) -> str:
             forward(host, committed)
         except (OSError, InstallError) as error:
             what = f"{switch.to} is live, but this could not be recorded: {error}."
-            raise DegradedError("it is live, and something is unfinished", [Problem("history", what, "Mend that, then run install-release recover.")]) from None
+            remedy = "Mend that, then run install-release recover."
+            raise DegradedError("it is live, and something is unfinished", [Problem("history", what, remedy)]) from None
     return before
 
 

@@ -50,10 +50,11 @@ class Past:
 
 @dataclass(frozen=True)
 class History:
-    """``line`` is the way that led to the live release: activating adds to it, rolling back shortens it. ``live`` is its last."""
+    """``line`` is the way that led to the live release: activating adds to it, rolling back shortens it; ``live`` is its last."""
 
     releases: Mapping[str, Past] = field(default_factory=dict)
     line: tuple[str, ...] = ()
+    since: str = ""  # when the live release became live
 
     @property
     def live(self) -> str:
@@ -148,7 +149,7 @@ def fold(events: Iterable[Event]) -> History:
         elif kind in ("pinned", "unpinned"):
             past = replace(past, pinned=kind == "pinned")
         releases[release] = past
-    return History(releases, line)
+    return History(releases, line, since)
 
 
 def rollback_target(history: History, current: str, present: Collection[str]) -> str | None:

@@ -53,7 +53,8 @@ class Host:
             self.fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise RefusedError(
-                "there is no release root", [Problem("root", f"{self.root}: {error.strerror}", "Name it with --root, or install a release there first.")]
+                "there is no release root",
+                [Problem("root", f"{self.root}: {error.strerror}.", "Name it with --root, or install a release there first.")],
             ) from None
 
     @classmethod
@@ -180,7 +181,8 @@ class Host:
             value = json.loads(data) if data is not None else None
         except ValueError:
             value = None
-        if not isinstance(value, dict) or value.get("id") != release or not isinstance(value.get("made"), list) or not isinstance(value.get("env"), str):
+        whole = isinstance(value, dict) and isinstance(value.get("made"), list) and isinstance(value.get("env"), str)
+        if not isinstance(value, dict) or not whole or value.get("id") != release:
             raise _damaged(where, "is missing" if data is None else "can't be read")
         return value
 
@@ -213,8 +215,12 @@ class Host:
 
         The file is never removed, so that all lock one inode; the kernel frees it when its holder dies, however that happens.
         """
-        with self.directory(STATE) as state:
-            file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=state)
+        try:
+            with self.directory(STATE) as state:
+                file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=state)
+        except OSError as error:
+            what = f"{self.path(STATE, LOCK)} can't be opened for writing: {error.strerror}."
+            raise RefusedError("this root can't be changed", [Problem("root", what, "Run this as the user that the root belongs to.")]) from None
         try:
             _acquire(file, self.root, deadline)
             since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -263,7 +269,7 @@ def pointer_problem(host: Host, pointer: Pointer) -> Problem:
     what, remedy = {
         "other": ("is not a link", "Move it away; what it holds was not put there by install-release."),
         "foreign": (f"points to {pointer.target}, outside {RELEASES}/", "Remove the link if nothing needs it, then run this again."),
-        "dangling": (f"points to {pointer.target}, which is not there", "Activate a release that is (see status), or remove the link."),
+        "dangling": (f"points to {pointer.target}, which is not there", "Remove the link, then activate a release that is here (see status)."),
     }[pointer.kind]
     return Problem(CURRENT, f"{host.path(CURRENT)} {what}.", remedy)
 
@@ -291,7 +297,8 @@ def _acquire(file: int, root: str, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= end:
                 held = _holder(file) or "another process"
-                raise BusyError("another installer is at work here", [Problem(root, f"is held by {held}.", "Wait for it, or say --wait SECONDS.")]) from None
+                problem = Problem("lock", f"{root} is held by {held}.", "Wait for it, or say --wait SECONDS.")
+                raise BusyError("another installer is at work here", [problem]) from None
             time.sleep(0.05)
 
 
@@ -311,4 +318,5 @@ def _is_dir(directory: int, path: str) -> bool:
 
 
 def _damaged(where: str, what: str) -> DamagedError:
-    return DamagedError("the state below the root is damaged", [Problem(where, f"{what}.", "Look at it; install-release verify says what else is wrong.")])
+    remedy = "Look at it; install-release verify says what else is wrong."
+    return DamagedError("the state below the root is damaged", [Problem(where, f"{what}.", remedy)])

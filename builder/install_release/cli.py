@@ -1,0 +1,319 @@
+"""The command line of the install half: the only place that prints, and that chooses an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from . import __version__, errors, history, interrupts, recover, release, spool, status, verify
+from .artifact import Artifact, open_artifact
+from .errors import InstallError, Problem, RefusedError, UsageError
+from .host import Host
+from .release import Order, Outcome
+from .who import me
+
+STATUSES = """exit statuses:
+  0 done                      4 failed and rolled back: what was live is live
+  1 unexpected: a bug         5 degraded: look at it, then run recover
+  2 usage                     6 busy: another installer holds the lock
+  3 refused, nothing changed  7 state damaged, or a release is not what was installed
+"""
+_DEFAULT = "release.tgz"
+_VALUED = ("--root", "--python", "--expect-sha256", "--wait", "--why")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a C locale can't say "→"
+    interrupts.listen()
+    try:
+        options = _parser().parse_args(_with_command(words))
+        _refuse_root(options)
+        return int(options.run(options))
+    except BrokenPipeError:  # whoever read our output went away: that changes nothing about what was done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except InstallError as error:
+        return _fail(error, as_json)
+    except interrupts.Interrupted as stop:
+        problem = Problem("signal", f"{stop}.", "Run this again when it may take its time.")
+        return _fail(RefusedError("stopped before anything was changed", [problem]), as_json)
+    except OSError as error:
+        where = str(error.filename or "system")
+        return _fail(RefusedError("it can't be done", [Problem(where, f"{error.strerror or error}.", "Mend that, then run this again.")]), as_json)
+    except Exception as error:
+        traceback.print_exc()
+        problem = Problem("bug", "see above.", "Report it, with all that is above.")
+        return _fail(InstallError(f"unexpected {type(error).__name__}: {error}", [problem]), as_json)
+
+
+def _with_command(words: list[str]) -> list[str]:
+    """The words, with the command first. A first word that is no command is an artifact; options may stand before it."""
+    position = 0
+    while position < len(words) and words[position].startswith("-") and words[position] != "-":
+        if words[position] in ("-h", "--help", "--version"):
+            return words if position == 0 else ["install", *words]
+        position += 2 if words[position] in _VALUED else 1
+    if position < len(words) and words[position] in _COMMANDS:
+        return [words[position], *words[:position], *words[position + 1 :]]
+    return ["install", *words]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="install-release",
+        description="Put a release on this host, and go back. The first word is a command, or else an artifact: install-release release.tgz",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"install-release {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, (run, text, arguments) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, epilog=STATUSES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.set_defaults(run=run)
+        for add in (*_COMMON, *arguments):
+            add(command)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("the command line makes no sense", [Problem(self.prog, f"{message}.", f"See {self.prog} --help.")])
+
+
+def _argument(*names: str, **options: Any) -> Callable[[argparse.ArgumentParser], object]:
+    return lambda parser: parser.add_argument(*names, **options)
+
+
+_COMMON = (
+    _argument("--root", metavar="DIR", help="the release root (else INSTALL_RELEASE_ROOT, the installer's own place, or what the artifact says)"),
+    _argument("--json", action="store_true", help="one JSON object on standard output"),
+    _argument("--allow-root", action="store_true", help="run as root all the same"),
+)
+_CHANGING = (
+    _argument("--wait", type=float, default=10.0, metavar="SECONDS", help="for another installer to end (10)"),
+    _argument("--why", default="", metavar="TEXT", help="a reason, for the history"),
+)
+_ID = _argument("id", metavar="ID", help="a release: its id, the beginning or end of it, or a version")
+_MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, the beginning or end of it, or a version")
+
+
+def _install(options: argparse.Namespace) -> int:
+    name = options.artifact or _DEFAULT
+    with _opened(options, name) as artifact:
+        _compare_digest(artifact, options.expect_sha256)
+        root = _root(options) or artifact.manifest.root
+        if options.plan:
+            return _plan(artifact, root, options)
+        order = _order(options, root, f"install {os.path.basename(name)}")
+        outcome = release.install(artifact, order, python=options.python, activate=not options.no_activate)
+    return _tell(options, outcome, activated=not options.no_activate)
+
+
+@contextmanager
+def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
+    """The artifact, from a file, or from standard input by way of a nameless file below the root."""
+    if name != "-":
+        with open_artifact(name) as artifact:
+            yield artifact
+        return
+    read = sys.stdin.buffer.read
+    head = spool.read_head(read)
+    root = _root(options) or head.manifest.root
+    release.check_host(head.manifest, root, options.python)
+    with Host.create(root) as host:
+        file = spool.copy(head, read, host)
+    with Artifact(file, spool.NAME) as artifact:
+        yield artifact
+
+
+def _compare_digest(artifact: Artifact, expected: str | None) -> None:
+    if expected is not None and artifact.sha256() != expected.lower():
+        what = f"{artifact.name} has sha256 {artifact.sha256()}, expected {expected}."
+        remedy = "Copy it again, or ask where the expected digest comes from."
+        raise errors.ArtifactError("this is another artifact", [Problem("sha256", what, remedy)])
+
+
+def _plan(artifact: Artifact, root: str, options: argparse.Namespace) -> int:
+    raise UsageError("no plan yet")
+
+
+def _activate(options: argparse.Namespace) -> int:
+    return _tell(options, release.activate(_order(options, _known_root(options), "activate"), options.id))
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    return _tell(options, release.rollback(_order(options, _known_root(options), "rollback"), options.id, keep=options.keep))
+
+
+def _mark(kind: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        outcome = release.mark(_order(options, _known_root(options), options.command), options.id, kind)
+        now = "" if not outcome.already else " already"
+        _say(options, [f"{outcome.name} {outcome.version} ({outcome.id}) is {kind}{now}"], _outcome_json(outcome))
+        return 0
+
+    return run
+
+
+def _status(options: argparse.Namespace) -> int:
+    with Host(_known_root(options)) as host:
+        facts = status.gather(host)
+    _say(options, status.to_text(facts, history.now()), status.to_json(facts))
+    return 0
+
+
+def _log(options: argparse.Namespace) -> int:
+    with Host(_known_root(options)) as host:
+        events = history.read(host)
+        if options.id:
+            wanted = release.resolve_past(host, options.id)
+            events = [event for event in events if event["id"] == wanted]
+        due = () if host.holder() else recover.due(host)
+    lines = [*map(history.for_people, events), *(f"recovery is due: {each}" for each in due)]
+    _say(options, lines, {"events": events, "recovery": list(due)})
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    with Host(_known_root(options)) as host:
+        wanted = release.resolve(host, options.id) if options.id else host.current()
+        if wanted is None:
+            raise RefusedError("there is nothing to verify", [Problem("current", "nothing is live here.", "Name a release (see status).")])
+        verdict = verify.verify(host, wanted)
+    lines = [f"  {each.kind:<10} {each.path}" + (f"   {each.detail}" if each.detail else "") for each in verdict.differences]
+    count = f"{len(lines)} differences from what was installed" if lines else f"{verdict.paths} paths, all as they were installed"
+    value = {**asdict(verdict), "id": verdict.release, "good": verdict.good}
+    _say(options, [f"{wanted}: {count}", *lines], value)
+    return 0 if verdict.good else errors.DamagedError.status
+
+
+def _prune(options: argparse.Namespace) -> int:
+    pruned = release.prune_now(_order(options, _known_root(options), "prune"))
+    lines = [f"removed {each}" for each in pruned.releases] + [f"removed environment {each}" for each in pruned.environments]
+    _say(options, [*(lines or ["nothing to remove"]), *pruned.problems], asdict(pruned))
+    return errors.DegradedError.status if pruned.problems else 0
+
+
+def _recover(options: argparse.Namespace) -> int:
+    done = release.recover_now(_order(options, _known_root(options), "recover"))
+    _say(options, [f"done: {each}" for each in done] or ["nothing to recover"], {"done": list(done)})
+    return 0
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Callable[[argparse.ArgumentParser], object], ...]]] = {
+    "install": (
+        _install,
+        "check, unpack, and make a release live (the default: the word may be left out)",
+        (
+            *_CHANGING,
+            _argument("artifact", metavar="ARTIFACT", nargs="?", help=f"the file, or - for standard input ({_DEFAULT})"),
+            _argument("--plan", action="store_true", help="say what would be done, and change nothing"),
+            _argument("--no-activate", action="store_true", help="put it there, but leave what is live"),
+            _argument("--python", metavar="P", help="the interpreter to use, a path or a command"),
+            _argument("--expect-sha256", metavar="H", help="refuse any other file"),
+        ),
+    ),
+    "activate": (_activate, "make an installed release live", (*_CHANGING, _ID)),
+    "rollback": (
+        _rollback,
+        "go back to the last good release, or to ID; what is left is marked bad",
+        (*_CHANGING, _MAYBE_ID, _argument("--keep", action="store_true", help="don't mark what is left as bad")),
+    ),
+    "status": (_status, "what is live, what is there, what still runs", ()),
+    "log": (_log, "what happened here, or to one release", (_MAYBE_ID,)),
+    "verify": (_verify, "compare a release (the live one) and its environment with what was installed", (_MAYBE_ID,)),
+    "pin": (_mark("pinned"), "never prune a release", (*_CHANGING, _ID)),
+    "unpin": (_mark("unpinned"), "let a release be pruned again", (*_CHANGING, _ID)),
+    "mark-bad": (_mark("bad"), "never roll back to a release", (*_CHANGING, _ID)),
+    "prune": (_prune, "remove releases and environments that need not stay", _CHANGING),
+    "recover": (_recover, "finish or undo what a killed installer left", _CHANGING),
+}
+_READING = ("status", "log", "verify")
+
+
+def _refuse_root(options: argparse.Namespace) -> None:
+    if os.geteuid() == 0 and not options.allow_root and options.command not in _READING:
+        what = "a release belongs to an ordinary user, and needs no right that root has."
+        raise RefusedError("refused to run as root", [Problem("user", what, "Run this as the user that deploys, or say --allow-root.")])
+
+
+def _root(options: argparse.Namespace) -> str | None:
+    """--root, then INSTALL_RELEASE_ROOT, then the place of the installer itself: <root>/bin/install-release."""
+    given = options.root or os.environ.get("INSTALL_RELEASE_ROOT")
+    if given:
+        return str(given)
+    place = os.path.dirname(os.path.dirname(os.path.realpath(sys.argv[0])))
+    return place if os.path.isdir(os.path.join(place, ".install")) else None
+
+
+def _known_root(options: argparse.Namespace) -> str:
+    root = _root(options)
+    if root is None:
+        remedy = "Say --root DIR, set INSTALL_RELEASE_ROOT, or run <root>/bin/install-release."
+        raise UsageError("which root is meant?", [Problem("root", "none is named.", remedy)])
+    return root
+
+
+def _order(options: argparse.Namespace, root: str, command: str) -> Order:
+    def note(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    def silent(line: str) -> None:
+        pass
+
+    return Order(root, command, me(), options.why, options.wait, note if sys.stderr.isatty() else silent, note)
+
+
+def _tell(options: argparse.Namespace, outcome: Outcome, activated: bool = True) -> int:
+    what = f"{outcome.name} {outcome.version} ({outcome.id})"
+    took = f"   {outcome.seconds['total']:.1f} s" if outcome.seconds else ""
+    if activated and outcome.already:
+        lines = [f"{what} is already live at {outcome.root}: nothing to do"]
+    elif activated:
+        lines = [f"{what} is live at {outcome.root}" + (f", was {outcome.before}" if outcome.before else "") + took]
+    else:
+        there = "is already installed" if outcome.already else "is installed"
+        lines = [f"{what} {there} at {outcome.root}{took}", f"  next: install-release activate {outcome.id}"]
+    _say(options, [*lines, *(f"  not cleaned up: {note}" for note in outcome.notes)], _outcome_json(outcome))
+    return 0
+
+
+def _outcome_json(outcome: Outcome) -> dict[str, Any]:
+    value = asdict(outcome)
+    value["from"] = value.pop("before")
+    return value
+
+
+def _say(options: argparse.Namespace, lines: Any, value: dict[str, Any]) -> None:
+    if options.json:
+        print(json.dumps(value, sort_keys=True))
+    else:
+        for line in lines:
+            print(line)
+    sys.stdout.flush()
+
+
+def _fail(error: InstallError, as_json: bool) -> int:
+    if as_json:
+        problems = [asdict(problem) for problem in error.problems]
+        print(json.dumps({"error": {"status": error.status, "message": error.message, "problems": problems}}), flush=True)
+        return error.status
+    count = len(error.problems)
+    print(error.message + (f", {count} reasons:" if count > 1 else ":" if count else ""), file=sys.stderr)
+    width = max((len(problem.where) for problem in error.problems), default=0)
+    for problem in error.problems:
+        print(f"  {problem.where:<{min(width, 40)}}  {problem.what} {problem.remedy}".rstrip(), file=sys.stderr)
+    print(f"exit {error.status}", file=sys.stderr)
+    return error.status

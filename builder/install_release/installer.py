@@ -1,0 +1,44 @@
+"""``bin/install-release`` below the root: the newest installer that was accepted here, for the next time and for the way back."""
+
+from __future__ import annotations
+
+import re
+
+from . import durable
+from .artifact import Artifact, inflate, member
+from .errors import ArtifactError, Problem
+from .host import BIN, Host
+
+NAME = "install-release"
+_PATH = f"release/{NAME}"
+_VERSION = re.compile(rb"^__version__ = \"(\d+(?:\.\d+)*)\"$", re.MULTILINE)  # the modules lie uncompressed in the zip
+
+
+def accept(host: Host, artifact: Artifact) -> bool:
+    """Keep the artifact's installer unless a newer one is here already. Whether it was written. Raises ``ArtifactError`` or ``OSError``."""
+    data = _read(artifact)
+    there = host.read(BIN, NAME, most=len(data) + (16 << 20))
+    if there == data or (there is not None and version_of(there) > version_of(data)):
+        return False
+    with host.directory(BIN) as directory:
+        durable.write_file(directory, NAME, data, 0o755)
+    return True
+
+
+def version_of(installer: bytes) -> tuple[int, ...]:
+    """The version that an installer's bytes state; () when they state none."""
+    found = _VERSION.search(installer)
+    return tuple(map(int, found[1].split(b"."))) if found else ()
+
+
+def _read(artifact: Artifact) -> bytes:
+    span = artifact.manifest.installer
+    plain = inflate(artifact.read(span, where=NAME), span.size, NAME)
+    try:
+        size = int(plain[124:135], 8)
+    except ValueError:
+        size = 0
+    data = plain[512 : 512 + size]
+    if not size or member(_PATH, data, 0o755) != plain:
+        raise ArtifactError("the artifact is not valid", [Problem(NAME, "is not where the manifest says.", "Build it again.")])
+    return data

@@ -1,0 +1,291 @@
+"""THE FLOWS of the install half: install, activate, rollback, and the small ones. Each reads as the list of its steps.
+
+Every one that changes something: lock → recover → decide → act; it returns once what it did would survive a power cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from . import environment, flip, history, installer, interpreter, interrupts, prune, recover, stage, verify
+from .artifact import Artifact
+from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
+from .flip import Switch
+from .history import Event, History
+from .host import ENVS, RELEASES, Host
+from .interpreter import Interpreter
+from .manifest import Manifest
+from .prune import Pruned
+from .stage import Staging
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who wants what of which root. ``wait``: seconds for the lock. ``say`` takes a line of progress, ``note`` one that must be seen."""
+
+    root: str
+    command: str
+    who: str
+    why: str = ""
+    wait: float = 10.0
+    say: Callable[[str], None] = lambda line: None
+    note: Callable[[str], None] = lambda line: None
+
+    def event(self, kind: str, release: str, **more: Any) -> Event:
+        """A line of the history about this order."""
+        return {"time": history.now(), "event": kind, "id": release, "who": self.who, "why": self.why or self.command, **more}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it. ``before``: what was live ("" for nothing). ``already``: there was nothing to do. ``seconds`` by step."""
+
+    id: str
+    name: str
+    version: str
+    state: str
+    root: str
+    before: str
+    env: str
+    already: bool
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class _Clock:
+    """Seconds by step, as they pass."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self.seconds[step] = round(now - self.last, 3)
+        self.seconds["total"] = round(now - self.start, 3)
+        self.last = now
+
+
+@contextmanager
+def changing(order: Order, create: bool = False) -> Iterator[Host]:
+    """A root that nobody else changes, and in which nothing is left over. ``create`` makes what is missing of it."""
+    with Host.create(order.root) if create else Host(order.root) as host:
+        if not host.prepared:
+            raise RefusedError("nothing is installed here", [Problem("root", f"{host.root} holds no releases.", "Name another with --root.")])
+        with host.lock(order.command, order.wait):
+            try:
+                for done in recover.recover(host):
+                    order.note(f"recovered: {done}")
+            except OSError as error:
+                what = f"{error.strerror or error} ({error.filename or host.root})."
+                remedy = "Mend that, then run install-release recover."
+                raise DegradedError("recovery could not be finished", [Problem("recovery", what, remedy)]) from None
+            yield host
+
+
+def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:
+    """Check, unpack, publish and activate a release. Raises an ``InstallError``; what was live is then live, or the error says otherwise."""
+    clock = _Clock()
+    chosen = check(artifact, order.root, python)
+    clock.lap("preflight")
+    with changing(order, create=True) as host:
+        before = host.current() or ""
+        there = before == artifact.id or _is_whole(host, artifact.id)
+        if not there:
+            _stage(host, artifact, chosen, order, clock)
+        if not activate or before == artifact.id:
+            return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
+        _flip(host, artifact.id, order, "activate")
+        clock.lap("flip")
+        pruned = prune.prune(host, order.who)
+        clock.lap("prune")
+        return _outcome(host, artifact.id, before, seconds=clock.seconds, notes=pruned.problems)
+
+
+def activate(order: Order, wanted: str) -> Outcome:
+    """Make an installed release live, once it is proven to be what was installed."""
+    with changing(order) as host:
+        before, release = host.current() or "", resolve(host, wanted)
+        if release == before:
+            return _outcome(host, release, before, already=True)
+        verify.insist(host, release)
+        _flip(host, release, order, "activate")
+        return _outcome(host, release, before)
+
+
+def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> Outcome:
+    """Go back to ``wanted``, or to the last good release before the live one. What is left is bad from now on, unless ``keep``."""
+    with changing(order) as host:
+        before, past = host.current(), _past(host)
+        if before is None:
+            raise RefusedError("there is nothing to roll back", [Problem("current", "nothing is live here.", "Use activate ID (see status).")])
+        release = resolve(host, wanted) if wanted else history.rollback_target(past, before, host.releases())
+        if release is None:
+            what = f"no good release that came before {before} is still here."
+            remedy = "Install an older artifact, or activate ID (see status)."
+            raise RefusedError("there is nothing to roll back to", [Problem("history", what, remedy)])
+        if release == before:
+            return _outcome(host, release, before, already=True)
+        if past.of(release).state == "bad":
+            what = f"{release} is bad: {past.of(release).note}."
+            raise RefusedError("that release is marked bad", [Problem("history", what, f"If you mean it: install-release activate {release}.")])
+        verify.insist(host, release)
+        _flip(host, release, order, "rollback", marks_bad=not keep)
+        return _outcome(host, release, before)
+
+
+def mark(order: Order, wanted: str, kind: str) -> Outcome:
+    """Write one event about an installed release: ``pinned``, ``unpinned`` or ``bad``."""
+    with changing(order) as host:
+        release, past = resolve(host, wanted), _past(host)
+        known = past.of(release)
+        already = {"pinned": known.pinned, "unpinned": not known.pinned, "bad": known.state == "bad"}[kind]
+        if not already:
+            history.append(host, [order.event(kind, release, version=host.manifest(release).version)])
+        return _outcome(host, release, host.current() or "", already=already)
+
+
+def prune_now(order: Order) -> Pruned:
+    """Remove what need not stay."""
+    with changing(order) as host:
+        return prune.prune(host, order.who)
+
+
+def recover_now(order: Order) -> tuple[str, ...]:
+    """Finish or undo what a killed installer left; what was done, in words."""
+    done: list[str] = []
+    with changing(replace(order, note=done.append)):
+        return tuple(done)
+
+
+def check(artifact: Artifact, root: str, python: str | None) -> Interpreter:
+    """The preflight: every reason against this release on this host, raised together before anything is changed; or its interpreter."""
+    return check_host(artifact.manifest, root, python, stage.conflicts(artifact))
+
+
+def check_host(manifest: Manifest, root: str, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
+    """The same from the manifest alone, with the reasons that were found elsewhere."""
+    search = interpreter.find(manifest.target, python)
+    problems = [*(interpreter.mismatches(manifest.target, search.interpreter) if search.interpreter else ()), *more]
+    if problems or search.interpreter is None:
+        raise RefusedError("refused before anything was changed", problems)
+    return search.interpreter
+
+
+def resolve(host: Host, wanted: str) -> str:
+    """The id of the installed release that is meant: an id, the beginning or end of one, or a version."""
+    releases = host.releases()
+    if wanted in releases:
+        return wanted
+    found = [release for release in releases if release.startswith(wanted) or release.endswith(wanted)]
+    if not found:
+        past = _past(host)
+        found = [release for release in releases if past.of(release).version == wanted]
+    if len(found) == 1:
+        return found[0]
+    what = f"{wanted!r} is {'none' if not found else 'more than one'} of the releases here: {', '.join(found or releases) or 'there are none'}."
+    raise RefusedError("which release is meant can't be told", [Problem("release", what, "Name one by its id, as status shows it.")])
+
+
+def resolve_past(host: Host, wanted: str) -> str:
+    """Like ``resolve``, for a release that may be gone, but is in the history."""
+    known = sorted({event["id"] for event in history.read(host)} - set(host.releases()))
+    found = [release for release in known if release.startswith(wanted) or release.endswith(wanted)]
+    return found[0] if len(found) == 1 else resolve(host, wanted)
+
+
+def _flip(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> None:
+    flip.flip(host, Switch(release, host.manifest(release).version, how, order.who, order.why or order.command, marks_bad))
+
+
+def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, clock: _Clock) -> None:
+    """Environment first, then the release, then the installer: when this returns, all of it is there for good; when it raises, none of it."""
+    tx, key = flip.new_tx(), environment.key(artifact.manifest, chosen, artifact.id)
+    fresh = not host.has_environment(key)
+    about = {"version": artifact.manifest.version, "tx": tx}
+    try:
+        history.append(host, [order.event("staged", artifact.id, **about)])
+        stage.make_shared(host, artifact.manifest)
+        order.say(f"environment {key[:4]}: {'making it' if fresh else 'is here already'}")
+        environment.make(artifact, host, chosen)
+        clock.lap("environment")
+        order.say(f"release {artifact.id}: unpacking it")
+        record = stage.publish(host, artifact, Staging(tx, key, chosen))
+        installer.accept(host, artifact)
+        history.append(host, [order.event("installed", artifact.id, record=record, env=key, commit=artifact.manifest.commit, **about)])
+        clock.lap("release")
+    except (Exception, interrupts.Interrupted) as error:
+        with interrupts.held():
+            trouble = _take_back(host, artifact.id, key if fresh else "", order.event("failed", artifact.id, **{**about, "why": str(error)}))
+        raise _failed(error, trouble) from error
+
+
+def _take_back(host: Host, release: str, env: str, event: Event) -> str:
+    """Remove what a failed stage has published, and tell the history; what could not be done, in words."""
+    trouble = ""
+    try:
+        if host.has_release(release):
+            prune.discard_release(host, release)
+        if env:
+            prune.discard_environment(host, env)
+    except (OSError, InstallError) as error:
+        trouble = str(error)
+    with suppress(OSError, InstallError):  # on a full disk there is no room to say so
+        history.append(host, [event])
+    return trouble
+
+
+def _failed(error: BaseException, trouble: str) -> BaseException:
+    """The error that an operator sees for one that a stage raised."""
+    remedies = {
+        errno.ENOSPC: "Free some space, then run this again.",
+        errno.EDQUOT: "Free some of this user's quota, then run this again.",
+        errno.EROFS: "The file system is read-only: mount it for writing, then run this again.",
+        errno.EIO: "The disk reports errors: look at the system's log before anything else.",
+    }
+    if isinstance(error, OSError):
+        where = str(error.filename or "disk")
+        problem = Problem(where, f"{error.strerror or error}.", remedies.get(error.errno or 0, "Mend that, then run this again."))
+    elif isinstance(error, interrupts.Interrupted):
+        problem = Problem("install", f"{error}.", "Run this again when it may take its time.")
+    else:
+        return error
+    left = [Problem("recovery", f"is unfinished: {trouble}.", "Run install-release recover once that is mended.")] if trouble else []
+    return RolledBackError("it failed before anything that is live was touched; what it had made was removed", [problem, *left])
+
+
+def _is_whole(host: Host, release: str) -> bool:
+    """Whether a release is installed and exactly what its artifact says. A damaged one that nobody uses is taken away, to be made again."""
+    if not host.has_release(release):
+        return False
+    verdict = verify.verify(host, release)
+    if verdict.good:
+        return True
+    hurt = [each.path for each in verdict.differences]
+    env_hurt = verdict.env if any(path.startswith(f"{ENVS}/{verdict.env}") for path in hurt) else ""
+    others = [each for each in prune.environment_users(host).get(env_hurt, ()) if each == host.current() or host.leased(each)]
+    if host.leased(release) or others:
+        what = f"differs from what was installed ({hurt[0]}, {len(hurt)} differences in all), and is in use by {', '.join(others) or 'a process'}."
+        remedy = "Stop what runs from it, then run this again."
+        raise DamagedError("a damaged release is in use", [Problem(host.path(RELEASES, release), what, remedy)])
+    prune.discard_release(host, release)
+    if env_hurt:
+        prune.discard_environment(host, env_hurt)
+    return False
+
+
+def _past(host: Host) -> History:
+    return history.fold(history.read(host))
+
+
+def _outcome(
+    host: Host, release: str, before: str, *, already: bool = False, seconds: Mapping[str, float] | None = None, notes: tuple[str, ...] = ()
+) -> Outcome:
+    manifest = host.manifest(release)
+    state, env = _past(host).of(release).state, str(host.record(release)["env"])
+    return Outcome(release, manifest.name, manifest.version, state, host.root, before, env, already, seconds or {}, notes)

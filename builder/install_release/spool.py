@@ -1,0 +1,95 @@
+"""An artifact from standard input: its manifest is read first, so that a refusal comes before anything is written.
+
+Then all of it goes to a file without a name below the root, which vanishes with the process: what is checked is what is unpacked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from . import manifest as contract
+from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, TRAILER_BYTES, padded, tar_header
+from .errors import ArtifactError, Problem
+from .host import STAGING, Host
+from .manifest import Manifest
+
+NAME = "standard input"
+_BLOCK = 65535
+_STEP = 1 << 20
+_SIGNATURE_ROOM = 2 * MAX_SIGNATURE_BYTES * MAX_SIGNATURES  # with their headers and padding
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first bytes of a stream, and the manifest that they hold. Nothing of it is trusted yet: ``Artifact`` reads it again, strictly."""
+
+    data: bytes
+    manifest: Manifest
+
+
+def read_head(read: Callable[[int], bytes]) -> Head:
+    """Read from a stream up to the end of the manifest. Raises ``ArtifactError``."""
+    first = len(GZIP_HEADER) + 5 + 512
+    data = _exactly(read, first)
+    header = data[-512:]
+    try:
+        size = int(header[124:135], 8)
+    except ValueError:
+        size = -1
+    if not data.startswith(GZIP_HEADER) or not 0 <= size <= contract.MAX_BYTES or header != tar_header(MANIFEST_PATH.encode("ascii"), size):
+        remedy = "Was it piped whole, and made by build-release?"
+        raise ArtifactError("this is no release", [Problem(NAME, "does not begin as a release does.", remedy)])
+    total = 512 + padded(size)
+    blocks = -(-total // _BLOCK)
+    data += _exactly(read, len(GZIP_HEADER) + total + 5 * blocks - first)
+    stored = data[len(GZIP_HEADER) :]
+    payload = b"".join(stored[start + 5 : start + 5 + _BLOCK] for start in range(0, len(stored), _BLOCK + 5))
+    return Head(data, contract.parse(payload[512 : 512 + size]))
+
+
+def copy(head: Head, read: Callable[[int], bytes], host: Host) -> int:
+    """The descriptor of a nameless file with the whole stream, of which no more is read than the manifest allows for.
+
+    Raises ``ArtifactError`` or ``OSError``.
+    """
+    most = len(head.data) + _SIGNATURE_ROOM + head.manifest.tail.bytes + TRAILER_BYTES
+    with host.directory(STAGING) as staging:
+        file = _nameless(staging)
+    try:
+        piece, length = head.data, 0
+        while piece:
+            length += len(piece)
+            if length > most:
+                what = f"goes on after the {most} bytes that its manifest allows for."
+                raise ArtifactError("the artifact is not whole", [Problem(NAME, what, "Pipe one artifact in, and nothing after it.")])
+            left = memoryview(piece)
+            while left:
+                left = left[os.write(file, left) :]
+            piece = read(_STEP)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _nameless(directory: int) -> int:
+    with suppress(OSError, AttributeError):  # not every file system can
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    name = f"input-{os.getpid()}"
+    file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    os.unlink(name, dir_fd=directory)
+    return file
+
+
+def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
+    pieces = []
+    while count > 0:
+        piece = read(count)
+        if not piece:
+            raise ArtifactError("this is no release", [Problem(NAME, "ends in the middle of its manifest.", "Was it piped whole?")])
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
