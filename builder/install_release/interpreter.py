@@ -32,15 +32,11 @@ facts = {
     "implementation": getattr(getattr(sys, "implementation", None), "name", "cpython"),
     "version": "%d.%d.%d" % sys.version_info[:3],
     "abi": "cp%d%d%s" % (sys.version_info[0], sys.version_info[1], getattr(sys, "abiflags", "")),
-    "missing": [],
 }
-for name in ("ctypes", "dataclasses", "email", "json", "logging", "subprocess", "zlib"):
-    try:
-        __import__(name)
-    except ImportError:
-        facts["missing"].append(name)
 try:
     import importlib.util, os, sysconfig
+    names = ("ctypes", "dataclasses", "email", "json", "logging", "subprocess", "zlib")
+    facts["missing"] = [name for name in names if importlib.util.find_spec(name) is None]
     machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     if sys.maxsize < 2 ** 32:
         machine = {"linux_x86_64": "linux_i686", "linux_aarch64": "linux_armv8l"}.get(machine, machine)
@@ -199,7 +195,7 @@ def _answer(path: str, facts: dict[str, Any]) -> Interpreter:
         libc=libc,
         libc_version=_musl_version(libc_version) if libc == "musl" else libc_version,
         byte_code=facts.get("byte_code", ""),
-        missing=tuple(facts["missing"]),
+        missing=tuple(facts.get("missing", ())),
     )
 
 

@@ -1,0 +1,158 @@
+"""What an installation would do, decided before it is done: for people in lines, for programs as JSON. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import preflight
+from .errors import Problem
+from .facts import Facts
+from .manifest import ENV_LAYERS, Layer, Manifest
+
+
+@dataclass(frozen=True)
+class Live:
+    """The release that ``current`` leads to."""
+
+    id: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Change:
+    """A package: ``before`` and ``after`` are versions, empty when it was not, or will not be there."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if not self.before:
+            return f"+ {self.name} {self.after}"
+        return f"{self.name} {self.before} → {self.after}" if self.after else f"- {self.name} {self.before}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One installation. ``environment`` is here, new or unknown; ``source`` is new, changed or the same. ``bytes`` and ``inodes`` are to be written."""
+
+    name: str
+    from_id: str
+    from_version: str
+    to_id: str
+    to_version: str
+    already: bool
+    root: str
+    interpreter: str
+    environment: str
+    env_key: str
+    packages: tuple[Change, ...]
+    source: str
+    layers: tuple[str, ...]
+    links: tuple[str, ...]
+    bytes: int
+    inodes: int
+    free_bytes: int
+    activate: bool
+    refusals: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def make(
+    manifest: Manifest, release: str, facts: Facts, live: Live | None, *, activate: bool = True, refusals: Sequence[Problem] | None = None
+) -> Plan:
+    """The plan for installing ``manifest`` as ``release`` where ``facts`` were found and ``live`` is current.
+
+    ``refusals`` are the reasons against it when more is known than ``preflight`` says.
+    """
+    found = facts.search.interpreter
+    size, files = preflight.needs(facts, manifest)
+    return Plan(
+        name=manifest.name,
+        from_id=live.id if live else "",
+        from_version=live.manifest.version if live else "",
+        to_id=release,
+        to_version=manifest.version,
+        already=live is not None and live.id == release,
+        root=facts.root,
+        interpreter=f"{found.executable} ({found.version})" if found else "",
+        environment="unknown" if found is None else "here" if facts.env_here else "new",
+        env_key=facts.env_key,
+        packages=changes(live.manifest.layers if live else (), manifest.layers),
+        source="new" if live is None else "the same" if _digests(live.manifest, "src") == _digests(manifest, "src") else "changed",
+        layers=tuple(layer.name for layer in to_write(facts, manifest)),
+        links=tuple(f"src/{path}" for path in sorted((*manifest.requires.linked_dirs, *manifest.requires.linked_files))),
+        bytes=size,
+        inodes=files,
+        free_bytes=facts.free_bytes,
+        activate=activate,
+        refusals=tuple(preflight.refusals(facts, manifest) if refusals is None else refusals),
+        warnings=preflight.warnings(facts, manifest),
+    )
+
+
+def to_write(facts: Facts, manifest: Manifest) -> tuple[Layer, ...]:
+    """The layers that will be unpacked: not those that are here."""
+    if facts.release_here:
+        return ()
+    return tuple(layer for layer in manifest.layers if not (facts.env_here and layer.kind in ENV_LAYERS))
+
+
+def changes(before: Iterable[Layer], after: Iterable[Layer]) -> tuple[Change, ...]:
+    """How the packages differ, by the names of the layers of kind ``wheel``, sorted. (A pex or a wheelhouse is one layer: nothing is known of it.)"""
+    old, new = _packages(before), _packages(after)
+    return tuple(Change(name, old.get(name, ""), new.get(name, "")) for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name))
+
+
+def _packages(layers: Iterable[Layer]) -> dict[str, str]:
+    pairs = (layer.name.split("-")[:2] for layer in layers if layer.kind == "wheel")
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pairs}
+
+
+def _digests(manifest: Manifest, kind: str) -> list[str]:
+    return [layer.digest for layer in manifest.layers if layer.kind == kind]
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan for a program: every field by its name."""
+    return {**asdict(plan), "refused": bool(plan.refusals)}
+
+
+def lines(plan: Plan) -> list[str]:
+    """The plan for a person: facts first, one line each; reasons against it last."""
+    start = f"{short(plan.from_id)} ({plan.from_version}) → " if plan.from_id else "nothing → "
+    shown = [f"{plan.name}: {start}{short(plan.to_id)} ({plan.to_version})        nothing has been changed yet"]
+    if plan.already:
+        shown.append(_line("release", "it is live already: nothing would be done"))
+    shown.append(_line("root", plan.root))
+    shown.append(_line("python", plan.interpreter or "none was found that fits"))
+    state = {"here": "is here already", "new": "will be made", "unknown": "depends on the interpreter"}[plan.environment]
+    shown.append(_line("environment", f"{plan.env_key[:4]} {state}".strip()))
+    if plan.packages and plan.from_id:
+        shown += [_line("packages" if number == 0 else "", str(change)) for number, change in enumerate(plan.packages)]
+    elif plan.packages:
+        shown.append(_line("packages", f"{len(plan.packages)}, all new here"))
+    shown.append(_line("source", plan.source))
+    if plan.links:
+        shown.append(_line("shared", ", ".join(plan.links)))
+    shown.append(_line("disk", f"{preflight.megabytes(plan.bytes)} and {plan.inodes} files to write, {preflight.megabytes(plan.free_bytes)} free"))
+    if not plan.activate:
+        shown.append(_line("activate", "no: it is only installed"))
+    shown += [_line("warning", f"{problem}") for problem in plan.warnings]
+    if plan.refusals:
+        count = len(plan.refusals)
+        shown.append(f"refused, {count} reason{'' if count == 1 else 's'}:")
+        shown += [_line(problem.where, f"{problem.what} {problem.remedy}".rstrip()) for problem in plan.refusals]
+    return shown
+
+
+def short(release: str) -> str:
+    """``20261123101112-5f0c…``: enough of an id to tell it by."""
+    return f"{release[:19]}…" if len(release) > 20 else release
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<12} {text}"
