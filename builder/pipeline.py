@@ -121,7 +121,7 @@ def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:
 def lock(recipe: Recipe, options: Options, progress: Progress) -> Path:
     """Make the lock of ``recipe`` again; its path."""
     with _begun(recipe, options, progress) as (run, _, source, interpreter):
-        return run("lock", resolution.make, recipe, source, interpreter, options.cache)
+        return run("resolve", resolution.make, recipe, source, interpreter, options.cache)
 
 
 def fetch(recipe: Recipe, options: Options, progress: Progress) -> Wheelhouse:
