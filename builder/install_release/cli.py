@@ -131,7 +131,8 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
     read = sys.stdin.buffer.read
     head = spool.read_head(read)
     root = _root(options) or head.manifest.root
-    release.check_host(head.manifest, root, options.python)
+    if not os.path.isdir(os.path.join(root, ".install")):  # a first installation: refuse before anything is made
+        release.check(head.manifest, head.id, Order(root, "install", me()), options.python)
     with Host.create(root) as host:
         file = spool.copy(head, read, host)
     with Artifact(file, spool.NAME) as artifact:

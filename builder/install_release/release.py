@@ -6,18 +6,19 @@ Every one that changes something: lock → recover → decide → act; it return
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import environment, flip, history, installer, interpreter, interrupts, prune, recover, stage, verify
+from . import environment, facts, flip, history, installer, interrupts, preflight, prune, recover, stage, verify
 from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
 from .history import Event, History
-from .host import ENVS, RELEASES, Host
+from .host import CURRENT, ENVS, RELEASES, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Manifest
 from .prune import Pruned
@@ -64,11 +65,12 @@ class _Clock:
         self.start = self.last = time.monotonic()
         self.seconds: dict[str, float] = {}
 
-    def lap(self, step: str) -> None:
+    def lap(self, step: str) -> Mapping[str, float]:
         now = time.monotonic()
         self.seconds[step] = round(now - self.last, 3)
         self.seconds["total"] = round(now - self.start, 3)
         self.last = now
+        return self.seconds
 
 
 @contextmanager
@@ -91,14 +93,16 @@ def changing(order: Order, create: bool = False) -> Iterator[Host]:
 def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:
     """Check, unpack, publish and activate a release. Raises an ``InstallError``; what was live is then live, or the error says otherwise."""
     clock = _Clock()
-    chosen = check(artifact, order.root, python)
+    if _prepare(order) == artifact.id:
+        with changing(order) as host:
+            return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
+    chosen = check(artifact.manifest, artifact.id, order, python, stage.conflicts(artifact))
     clock.lap("preflight")
     with changing(order, create=True) as host:
-        before = host.current() or ""
-        there = before == artifact.id or _is_whole(host, artifact.id)
+        before, there = host.current() or "", _is_whole(host, artifact.id)
         if not there:
             _stage(host, artifact, chosen, order, clock)
-        if not activate or before == artifact.id:
+        if not activate:
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         _flip(host, artifact.id, order, "activate")
         clock.lap("flip")
@@ -163,18 +167,27 @@ def recover_now(order: Order) -> tuple[str, ...]:
         return tuple(done)
 
 
-def check(artifact: Artifact, root: str, python: str | None) -> Interpreter:
-    """The preflight: every reason against this release on this host, raised together before anything is changed; or its interpreter."""
-    return check_host(artifact.manifest, root, python, stage.conflicts(artifact))
-
-
-def check_host(manifest: Manifest, root: str, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
-    """The same from the manifest alone, with the reasons that were found elsewhere."""
-    search = interpreter.find(manifest.target, python)
-    problems = [*(interpreter.mismatches(manifest.target, search.interpreter) if search.interpreter else ()), *more]
-    if problems or search.interpreter is None:
+def check(manifest: Manifest, release: str, order: Order, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
+    """The preflight: every reason against this release on this host (``more``: those found elsewhere), raised together; or its interpreter."""
+    found = facts.gather(manifest, release, order.root, python)
+    problems = (*preflight.refusals(found, manifest), *more)
+    if problems or found.search.interpreter is None:
         raise RefusedError("refused before anything was changed", problems)
-    return search.interpreter
+    for warning in preflight.warnings(found, manifest):
+        order.note(f"note: {warning}")
+    return found.search.interpreter
+
+
+def _prepare(order: Order) -> str:
+    """What a killed installer left is no reason against a release: recover now if it is due. What is live; "" for nothing, or no root yet."""
+    if not os.path.isdir(os.path.join(order.root, STATE)):
+        return ""
+    with Host(order.root) as host:
+        if recover.due(host):
+            with changing(order):
+                pass
+        pointer = host.pointer(CURRENT)
+    return pointer.id if pointer.kind == "release" else ""
 
 
 def resolve(host: Host, wanted: str) -> str:

@@ -28,6 +28,7 @@ class Head:
 
     data: bytes
     manifest: Manifest
+    id: str
 
 
 def read_head(read: Callable[[int], bytes]) -> Head:
@@ -47,7 +48,8 @@ def read_head(read: Callable[[int], bytes]) -> Head:
     data += _exactly(read, len(GZIP_HEADER) + total + 5 * blocks - first)
     stored = data[len(GZIP_HEADER) :]
     payload = b"".join(stored[start + 5 : start + 5 + _BLOCK] for start in range(0, len(stored), _BLOCK + 5))
-    return Head(data, contract.parse(payload[512 : 512 + size]))
+    manifest = contract.parse(payload[512 : 512 + size])
+    return Head(data, manifest, contract.release_id(manifest.commit_time, payload[512 : 512 + size]))
 
 
 def copy(head: Head, read: Callable[[int], bytes], host: Host) -> int:
