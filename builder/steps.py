@@ -6,7 +6,6 @@ step that may use the network nobody knows what went in, so that is never cached
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from functools import partial
@@ -19,7 +18,8 @@ from .errors import Problem, StepError
 from .install_release.manifest import canonical
 from .layers import Tree
 from .recipe import BuildStep, Recipe
-from .run import build_environment, run as run_process
+from .run import build_environment
+from .run import run as run_process
 from .target import Interpreter
 from .trees import fingerprint
 
@@ -92,7 +92,7 @@ def _collect(outputs: list[str], tree: Path, assets: Path, private: Path) -> Non
             shutil.copy(path, target)
     if problems:
         raise StepError("the build steps did not make what they declare", problems)
-    named = [Problem(path, "holds the path of the directory that it was built in: no two builds would be alike.") for path in _holding(private, assets)]
+    named = [Problem(path, "holds the path of the directory that it was made in: no two builds are alike.") for path in _holding(private, assets)]
     if named:
         raise StepError("the build steps made files that can't be made again", named)
 

@@ -38,8 +38,8 @@ ACCEPTED = (
     Nasty("commented", entry_points("commented", "[console_scripts]\ncom-x = commented:main  # why\ncom-y=commented:main.call [extra]\n")),
     Nasty("gui", entry_points("gui", "[gui_scripts]\ngui-x = gui:main\n[console_scripts]\ngui-x = gui:main\n[other]\na = b\n")),
     Nasty("percent", entry_points("percent", "[console_scripts]\nper-x = percent:main\n[other.group]\n50% = whatever\nDEFAULT = x y\n")),
-    Nasty("pip_like", {"m.py": b"", "pip_like-1.0.dist-info/entry_points.txt": b"[console_scripts]\npip = m:f\npip2.7 = m:f\npip-x = m:f\n"}),
-    Nasty("broken_syntax", {"broken_syntax/__init__.py": b"", "broken_syntax/template.py": b"def {{ name }}():\n", "broken_syntax/nul.py": b"a = '\0'\n"}),
+    Nasty("pip_like", entry_points("pip_like", "[console_scripts]\npip = m:f\npip2.7 = m:f\npip-x = m:f\n")),
+    Nasty("broken", {"broken/__init__.py": b"", "broken/template.py": b"def {{ name }}():\n", "broken/nul.py": b"a = '\0'\n"}),
     Nasty("latin", {"latin.py": b"# -*- coding: latin-1 -*-\nname = '\xe9'\n", "bad_latin.py": b"name = '\xe9'\n"}),
     Nasty("deep", {"deep.py": b"x = " + b"(" * 300 + b")" * 300 + b"\n"}),
     Nasty("executable", {"executable/tool": b"#!/bin/sh\n", "executable/plain": b""}, {"executable": ["executable/tool"]}),
@@ -93,8 +93,8 @@ REFUSED = (
 
 # pip installs them; we don't, and say why not.
 MORE_REFUSED = (
-    (Nasty("lying", {"lying.py": b"a = 1\n"}, {"rows": {"lying.py": record_row("lying.py", b"a = 2\n")}}), "lying.py: has another hash than its RECORD says."),
-    (Nasty("longer", {"longer.py": b"a = 1\n"}, {"rows": {"longer.py": record_row("longer.py", b"a = 1\n").replace(",6", ",7")}}), "its RECORD says 7."),
+    (Nasty("lying", {"lying.py": b"a = 1\n"}, {"rows": {"lying.py": record_row("lying.py", b"a = 2\n")}}), "lying.py: has another hash than"),
+    (Nasty("longer", {"longer.py": b"a = 1\n"}, {"rows": {"longer.py": record_row("longer.py", b"a = 1\n").replace(",6", ",7")}}), "RECORD says 7."),
     (Nasty("unhashed", {"unhashed.py": b""}, {"rows": {"unhashed.py": "unhashed.py,,\n"}}), "unhashed.py: has no usable hash and size"),
     (Nasty("oddhash", {"oddhash.py": b""}, {"rows": {"oddhash.py": "oddhash.py,sha0=x,0\n"}}), "oddhash.py: has no usable hash and size"),
     (Nasty("unlisted", {"unlisted.py": b""}, {"rows": {"unlisted.py": ""}}), "unlisted.py: is not listed in RECORD."),

@@ -6,12 +6,9 @@ import csv
 import os
 import pickle
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -19,31 +16,9 @@ from builder import env
 from builder.env import venv
 from builder.env.scripts import TRAMPOLINE
 from builder.errors import EnvError
-from builder.recipe import EnvSpec, PythonSpec
-from builder.target import Interpreter, find
+from builder.target import Interpreter
 from tests.nasty import ACCEPTED, MORE_REFUSED, REFUSED, Nasty
-from tests.wheels import pip_install, raw_wheel, real_wheels, snapshot
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """As much of a wheelhouse's wheel as an environment asks for."""
-
-    name: str
-    version: str
-    filename: str
-    path: Path
-    sha256: str
-
-
-def house(*paths: Path) -> Any:
-    return SimpleNamespace(wheels=tuple(Wheel(*path.name.split("-")[:2], path.name, path, "0" * 64) for path in sorted(paths)))
-
-
-@pytest.fixture(scope="session")
-def interpreter() -> Interpreter:
-    """The Python that runs the tests, without its virtual environment."""
-    return find(PythonSpec(version="%d.%d" % sys.version_info[:2], interpreter=os.path.realpath(sys.executable)))
+from tests.wheels import console, house, interpreter, pip_install, raw_wheel, real_wheels, recipe, snapshot
 
 
 def lay_out(paths: Sequence[Path], interpreter: Interpreter, root: Path, byte_code: bool = True) -> Path:
@@ -55,6 +30,9 @@ def lay_out(paths: Sequence[Path], interpreter: Interpreter, root: Path, byte_co
     finally:
         os.umask(before)
     return root
+
+
+__all__ = ["interpreter"]  # a fixture
 
 
 # What differs from pip, and why.
@@ -89,6 +67,10 @@ def record_explained(ours: Path, pips: Path) -> str:
     return "RECORD lists what is there, each file once: pip's also keeps rows of scripts that it skipped and of files that it replaced"
 
 
+def same_mode(left: Mapping[str, tuple[str, str]], right: Mapping[str, tuple[str, str]], path: str) -> bool:
+    return path in left and path in right and left[path][0] == right[path][0]
+
+
 def differences(ours: Path, pips: Path) -> Mapping[str, tuple[object, object]]:
     """Paths that differ, but for what ``explained`` explains and what venv makes before pip comes."""
     left, right = snapshot(ours), snapshot(pips)
@@ -96,7 +78,7 @@ def differences(ours: Path, pips: Path) -> Mapping[str, tuple[object, object]]:
     return {
         path: (left.get(path), right.get(path))
         for path in sorted({*left, *right} - made_by_venv)
-        if left.get(path) != right.get(path) and not (path in left and path in right and left[path][0] == right[path][0] and explained(path, ours, pips))
+        if left.get(path) != right.get(path) and not (same_mode(left, right, path) and explained(path, ours, pips))
     }
 
 
@@ -165,14 +147,6 @@ def test_files_that_are_alike_are_reported(interpreter: Interpreter, tmp_path: P
     assert [str(problem) for problem in shared] == [
         f"{interpreter.paths['purelib']}/space/__init__.py: is in one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl, with the same contents."
     ]
-
-
-def console(distribution: str, name: str, target: str) -> dict[str, bytes]:
-    return {f"{distribution}-1.0.dist-info/entry_points.txt": f"[console_scripts]\n{name} = {target}\n".encode()}
-
-
-def recipe(kind: str = "venv", **more: Any) -> Any:
-    return SimpleNamespace(env=EnvSpec(kind=kind, **more))
 
 
 def test_trees_are_lazy_and_keyed_by_what_goes_in(interpreter: Interpreter, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import stat
@@ -11,8 +12,15 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from builder.recipe import EnvSpec, PythonSpec
+from builder.target import Interpreter, find
 from tests.conftest import KEPT
 from tests.integration.applications import online
 
@@ -64,16 +72,14 @@ def raw_wheel(
 
 def real_wheels(python: Path) -> tuple[Path, ...]:
     """The wheels of ``REAL`` for ``python``, from the package index, kept in the user's cache."""
-    version = subprocess.run([python, "-c", "import sys; print(sys.implementation.cache_tag)"], capture_output=True, text=True, check=True).stdout.strip()
-    kept = KEPT / "wheels" / version / hashlib.sha256(repr(REAL).encode()).hexdigest()[:12]
+    asked = subprocess.run([python, "-c", "import sys; print(sys.implementation.cache_tag)"], capture_output=True, text=True, check=True)
+    kept = KEPT / "wheels" / asked.stdout.strip() / hashlib.sha256(repr(REAL).encode()).hexdigest()[:12]
     if not kept.exists():
         part = kept.with_name(f"{kept.name}.{os.getpid()}")
         command = [sys.executable, "-m", "pip", "--python", python, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", part, *REAL]
         subprocess.run(command, env={**os.environ, **online()}, check=True)
-        try:
+        with contextlib.suppress(OSError):  # another session was faster
             part.rename(kept)
-        except OSError:  # another session was faster
-            pass
     return tuple(sorted(kept.glob("*.whl")))
 
 
@@ -91,11 +97,41 @@ def snapshot(root: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
-def pip_install(python: Path, environment: Path, wheels: Sequence[Path], *options: str) -> "subprocess.CompletedProcess[str]":
+def pip_install(python: Path, environment: Path, wheels: Sequence[Path], *options: str) -> subprocess.CompletedProcess[str]:
     """A virtual environment of ``python``, and pip's own idea of these wheels in it."""
     if not environment.exists():
         subprocess.run([python, "-m", "venv", "--without-pip", environment], check=True)
     names = ["==".join(path.name.split("-")[:2]) for path in wheels]
     places = sorted({f"--find-links={path.parent}" for path in wheels})
-    command = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", "--no-index", "--no-deps", *places, *options, *names]
+    options = ("--no-index", "--no-deps", *places, *options)
+    command = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", *options, *names]
     return subprocess.run(command, capture_output=True, text=True, umask=0o022)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """As much of a wheelhouse's wheel as an environment asks for."""
+
+    name: str
+    version: str
+    filename: str
+    path: Path
+    sha256: str
+
+
+def house(*paths: Path) -> Any:
+    return SimpleNamespace(wheels=tuple(Wheel(*path.name.split("-")[:2], path.name, path, "0" * 64) for path in sorted(paths)))
+
+
+@pytest.fixture(scope="session")
+def interpreter() -> Interpreter:
+    """The Python that runs the tests, without its virtual environment."""
+    return find(PythonSpec(version=f"{sys.version_info[0]}.{sys.version_info[1]}", interpreter=os.path.realpath(sys.executable)))
+
+
+def console(distribution: str, name: str, target: str) -> dict[str, bytes]:
+    return {f"{distribution}-1.0.dist-info/entry_points.txt": f"[console_scripts]\n{name} = {target}\n".encode()}
+
+
+def recipe(kind: str = "venv", **more: Any) -> Any:
+    return SimpleNamespace(env=EnvSpec(kind=kind, **more))

@@ -27,7 +27,7 @@ def make(directory: Path, house: Wheelhouse, interpreter: Interpreter, byte_code
         private = Path(name)
         env = build_environment(private, _EPOCH, {"VIRTUALENV_CONFIG_FILE": os.devnull})
         quiet = ("--quiet", "--no-seed", "--no-download", "--no-periodic-update", "--app-data", private / "app-data")
-        command = [sys.executable, "-m", "virtualenv", *quiet, "--python", interpreter.executable, directory.absolute()]
+        command: list[str | Path] = [sys.executable, "-m", "virtualenv", *quiet, "--python", interpreter.executable, directory.absolute()]
         run(command, what="making the virtual environment", error=EnvError, cwd=private, env=env, offline=True, log=True)
     bare(directory, interpreter)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

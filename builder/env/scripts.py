@@ -48,10 +48,7 @@ def relocatable(script: bytes) -> bytes:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):  # a script for another Python, or none at all: nothing is known of its parts
         return TRAMPOLINE.encode() + b"\n" + body
-    if encoding not in ("utf-8", "utf-8-sig"):
-        body = text.encode()
-    elif encoding == "utf-8-sig":
-        body = body.removeprefix(b"\xef\xbb\xbf")
+    body = text.encode()
     docstring = ast.get_docstring(tree, clean=False)
     joined = b"" if docstring is None else _with_docstring(body, tree)
     return joined if joined and _docstring(joined) == _STRING + str(docstring) else TRAMPOLINE.encode() + b"\n" + body
@@ -69,17 +66,14 @@ def _with_docstring(body: bytes, tree: ast.Module) -> bytes:
 
     What preceded the docstring (comments) follows it.
     """
-    docstring = tree.body[0]
-    header = [docstring, *(node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+    first = tree.body[0]
+    last = [first, *(node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__")][-1]
     lines = body.splitlines(keepends=True)
-    start = sum(map(len, lines[: docstring.lineno - 1])) + docstring.col_offset
-    last = header[-1].end_lineno or 1
-    end = sum(map(len, lines[:last]))
-    lead, text, rest = body[:start], body[start:end], body[end:]
-    if not text.endswith(b"\n"):
-        text += b"\n"
-    cut = f"__doc__ = __doc__[{len(_STRING)}:]\n".encode()
-    return TRAMPOLINE.encode() + b" \\\n" + text + cut + lead + rest
+    start = sum(map(len, lines[: first.lineno - 1])) + first.col_offset
+    end = sum(map(len, lines[: (last.end_lineno or 1) - 1])) + (last.end_col_offset or 0)
+    rest = body[end:].partition(b"\n")
+    cut = f"; __doc__ = __doc__[{len(_STRING)}:]".encode()
+    return b"".join((TRAMPOLINE.encode(), b" \\\n", body[start:end], cut, rest[0], b"\n", body[:start], rest[2]))
 
 
 _CALLABLE = re.compile(r"\s*(\w+(?:\.\w+)*):(\w+(?:\.\w+)*)(?![:.\w])")
