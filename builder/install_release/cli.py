@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from . import __version__, errors, history, interrupts, recover, release, spool, status, verify
+from . import __version__, errors, history, interrupts, plan, recover, release, spool, stage, status, verify
 from .artifact import Artifact, open_artifact
 from .errors import InstallError, Problem, RefusedError, UsageError
 from .host import Host
@@ -110,13 +110,12 @@ _MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, th
 
 
 def _install(options: argparse.Namespace) -> int:
-    name = options.artifact or _DEFAULT
-    with _opened(options, name) as artifact:
-        _compare_digest(artifact, options.expect_sha256)
-        root = _root(options) or artifact.manifest.root
-        if options.plan:
-            return _plan(artifact, root, options)
-        order = _order(options, root, f"install {os.path.basename(name)}")
+    options.artifact = options.artifact or _DEFAULT
+    if options.plan:
+        return _plan(options)
+    with _opened(options, options.artifact) as artifact:
+        _compare_digest(artifact.name, artifact.sha256() if options.expect_sha256 else "", options.expect_sha256)
+        order = _order(options, _root(options) or artifact.manifest.root, f"install {os.path.basename(options.artifact)}")
         outcome = release.install(artifact, order, python=options.python, activate=not options.no_activate)
     return _tell(options, outcome, activated=not options.no_activate)
 
@@ -139,15 +138,29 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
         yield artifact
 
 
-def _compare_digest(artifact: Artifact, expected: str | None) -> None:
-    if expected is not None and artifact.sha256() != expected.lower():
-        what = f"{artifact.name} has sha256 {artifact.sha256()}, expected {expected}."
+def _compare_digest(name: str, found: str, expected: str | None) -> None:
+    if expected is not None and found != expected.lower():
+        what = f"{name} has sha256 {found}, expected {expected}."
         remedy = "Copy it again, or ask where the expected digest comes from."
         raise errors.ArtifactError("this is another artifact", [Problem("sha256", what, remedy)])
 
 
-def _plan(artifact: Artifact, root: str, options: argparse.Namespace) -> int:
-    raise UsageError("no plan yet")
+def _plan(options: argparse.Namespace) -> int:
+    """Standard input is read to its end, and nothing of it kept."""
+    if options.artifact == "-":
+        read = sys.stdin.buffer.read
+        head = spool.read_head(read)
+        _compare_digest(spool.NAME, spool.sha256(head, read), options.expect_sha256)
+        manifest, wanted, more = head.manifest, head.id, tuple[Problem, ...]()
+    else:
+        with open_artifact(options.artifact) as artifact:
+            _compare_digest(artifact.name, artifact.sha256() if options.expect_sha256 else "", options.expect_sha256)
+            manifest, wanted, more = artifact.manifest, artifact.id, stage.conflicts(artifact)
+    order = Order(_root(options) or manifest.root, "plan", me())
+    proposed, due = release.propose(manifest, wanted, order, python=options.python, activate=not options.no_activate, more=more)
+    lines = [*plan.lines(proposed), *(f"recovery is due, and comes first: {each}" for each in due)]
+    _say(options, lines, {**plan.to_json(proposed), "recovery": list(due)})
+    return RefusedError.status if proposed.refusals else 0
 
 
 def _activate(options: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """One installation. ``environment`` is here, new or unknown; ``source`` is new, changed or the same. ``bytes`` and ``inodes`` are to be written."""
+    """One installation. ``environment``: here, new or unknown; ``source``: new, changed or the same; ``bytes`` and ``inodes``: to be written."""
 
     name: str
     from_id: str
@@ -108,7 +108,7 @@ def changes(before: Iterable[Layer], after: Iterable[Layer]) -> tuple[Change, ..
 
 
 def _packages(layers: Iterable[Layer]) -> dict[str, str]:
-    pairs = (layer.name.split("-")[:2] for layer in layers if layer.kind == "wheel")
+    pairs = (f"{layer.name}-".split("-")[:2] for layer in layers if layer.kind == "wheel")
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pairs}
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import environment, facts, flip, history, installer, interrupts, preflight, prune, recover, stage, verify
+from . import environment, facts, flip, history, installer, interrupts, plan, preflight, prune, recover, stage, verify
 from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
@@ -21,6 +21,7 @@ from .history import Event, History
 from .host import CURRENT, ENVS, RELEASES, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Manifest
+from .plan import Live, Plan
 from .prune import Pruned
 from .stage import Staging
 
@@ -109,6 +110,20 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
         pruned = prune.prune(host, order.who)
         clock.lap("prune")
         return _outcome(host, artifact.id, before, seconds=clock.seconds, notes=pruned.problems)
+
+
+def propose(
+    manifest: Manifest, release: str, order: Order, *, python: str | None = None, activate: bool = True, more: tuple[Problem, ...] = ()
+) -> tuple[Plan, tuple[str, ...]]:
+    """What ``install`` would do, and what recovery would do before it. Changes nothing."""
+    found = facts.gather(manifest, release, order.root, python)
+    live, due = None, tuple[str, ...]()
+    if os.path.isdir(os.path.join(order.root, STATE)):
+        with Host(order.root) as host:
+            due, pointer = recover.due(host), host.pointer(CURRENT)
+            live = Live(pointer.id, host.manifest(pointer.id)) if pointer.kind == "release" else None
+    refusals = (*preflight.refusals(found, manifest), *more)
+    return plan.make(manifest, release, found, live, activate=activate, refusals=refusals), due
 
 
 def activate(order: Order, wanted: str) -> Outcome:

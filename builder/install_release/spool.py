@@ -5,6 +5,7 @@ Then all of it goes to a file without a name below the root, which vanishes with
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,6 +76,14 @@ def copy(head: Head, read: Callable[[int], bytes], host: Host) -> int:
         os.close(file)
         raise
     return file
+
+
+def sha256(head: Head, read: Callable[[int], bytes]) -> str:
+    """The digest of the whole stream, read to its end; nothing is kept."""
+    digest = hashlib.sha256(head.data)
+    while piece := read(_STEP):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _nameless(directory: int) -> int:
