@@ -137,7 +137,10 @@ def _other_commands() -> str:
 def _signals() -> Iterator[None]:
     """While this lasts, the signals that end a process unwind it first: every temporary directory goes, every child is ended."""
 
+    from .run import end_running
+
     def stop(number: int, frame: FrameType | None) -> None:
+        end_running()
         raise _Stopped(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

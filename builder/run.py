@@ -6,6 +6,7 @@ means in a network namespace with nothing in it: not even a loopback interface t
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -14,6 +15,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +31,10 @@ _CREDENTIALS = re.compile(r"""(?<=//)[^/\s@'":]+:[^/\s@'"]*@|(?<=//)(?<!ssh://)[
 
 # What a build may know of the machine: the tools it is made with. Everything else (tokens, sessions, the user's Python settings) stays out.
 _BUILD_KEEPS = ("PATH", "CC", "CXX", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "PKG_CONFIG_PATH", "LDFLAGS")
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+_ended = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ def run(
     if any(redact(word) != word for word in words):
         problem = Problem(_shown(words), "would show a password to every user of this machine.", "Use a netrc file or a credential helper.")
         raise error(f"{what} failed: a credential would stand on a command line", [problem])
+    if _ended.is_set():
+        raise error(f"{what} failed: interrupted before it began")
     command = (*_no_network(), *words) if offline else words
     with tempfile.TemporaryFile() as stdin:
         stdin.write(input)
@@ -95,6 +103,7 @@ def run(
             # ENOENT is also what a missing interpreter of a script or a missing working directory says.
             problem = Problem(words[0], f"{reason.strerror}.", "Install it, or correct its path.")
             raise error(f"{what} failed: {words[0]} can't be started", [problem]) from None
+    _running.add(process)
     try:
         outputs = _collect(process, None if timeout is None else time.monotonic() + timeout, MAX_LOG_BYTES if log else None)
     except subprocess.TimeoutExpired:
@@ -103,10 +112,19 @@ def run(
         raise error(f"{what} failed: more than {MAX_DATA_BYTES} bytes of output", [Problem(_shown(words), "was ended.")]) from None
     finally:
         _end(process)
+        _running.discard(process)
     completed = Completed(words, process.returncode, *outputs)
     if check and completed.returncode != 0:
         raise failure(completed, what, error)
     return completed
+
+
+def end_running() -> None:
+    """End every process, in whatever thread it was started, and start no more. For signal handlers: a thread would wait for its process."""
+    _ended.set()
+    for process in tuple(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def failure(completed: Completed, what: str, error: type[BuildError], next_step: str = "") -> BuildError:
