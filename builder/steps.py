@@ -66,10 +66,12 @@ def _make(steps: tuple[BuildStep, ...], source: Source, house: Wheelhouse, inter
 def _found(step: BuildStep, tree: Path, env: dict[str, str]) -> list[str]:
     """The step's command, its program looked up on the step's own PATH, and not on ours."""
     program = step.run[0]
-    path = str(tree / program) if "/" in program else shutil.which(program, path=env["PATH"])
+    own = "/" in program
+    path = shutil.which(str(tree / program) if own else program, path=env["PATH"])
     if path is None:
-        remedy = "Is it a console script of a dependency?"
-        raise StepError("a build step can't be started", [Problem(program, "is neither in the environment nor on PATH.", remedy)])
+        where = "is no executable file of the source." if own else "is neither in the environment nor on PATH."
+        remedy = "Set its mode in git." if own else "Is it a console script of a dependency?"
+        raise StepError("a build step can't be started", [Problem(program, where, remedy)])
     return [path, *step.run[1:]]
 
 

@@ -51,7 +51,6 @@ def explained(path: str, ours: Path, pips: Path) -> str:
 
 def record_explained(ours: Path, pips: Path) -> str:
     """RECORDs may differ in the hash and size of scripts, and pip's may have rows of files that it did not install."""
-    root = ours.parents[4]
     rows, theirs = (list(csv.reader(path.read_text().splitlines())) for path in (ours, pips))
     changed = {row[0] for row in rows if row not in theirs} | {row[0] for row in theirs if row not in rows}
     there = [row[0] for row in rows]
@@ -62,7 +61,7 @@ def record_explained(ours: Path, pips: Path) -> str:
         is_wrong_in_pips = path not in there or [row[0] for row in theirs].count(path) > 1
         if not is_script and not is_wrong_in_pips:
             return ""
-    if not all((ours.parent.parent / path).exists() for path in there) or root not in ours.parents:
+    if not all((ours.parent.parent / path).exists() for path in there):
         return ""
     return "RECORD lists what is there, each file once: pip's also keeps rows of scripts that it skipped and of files that it replaced"
 
