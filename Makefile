@@ -57,5 +57,5 @@ $(STAMP):
 	echo "making .venv with $$($$found --version), some seconds"; \
 	rm -rf .venv; \
 	$$found -m venv .venv; \
-	.venv/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[dev]'; \
+	.venv/bin/python -m pip --disable-pip-version-check install -qq --editable '.[dev]'; \
 	touch $@
