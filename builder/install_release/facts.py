@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Mapping
@@ -135,7 +136,7 @@ def _filesystem(path: str) -> str:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 before, _, after = line.partition(" - ")
-                point = before.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
+                point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), before.split()[4])  # a space is written \040
                 if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= length:
                     found, length = after.split()[0], len(point)  # a later mount on the same point hides the earlier one
     except (OSError, IndexError, ValueError):
@@ -167,7 +168,7 @@ def _variables(path: str) -> tuple[dict[str, str] | None, int, str]:
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             return bin_run.parse_environment(file.read()), mode, ""
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, 0, ""
     except OSError as error:
         return None, 0, f"{path} can't be read by this user: {error.strerror}."
