@@ -2,7 +2,8 @@
 
 Only plumbing is asked for what goes into an artifact: object names and the bytes of objects, so that no attribute (``export-subst``, ``eol``),
 filter or ``core.autocrlf`` has a say. The user's configuration stays in force for the rest: credentials, ``safe.directory``, and what
-their own git would call a changed file. No hook runs, nothing is written to a repository, and nobody is asked for a password.
+their own git would call a changed file. No hook runs, nobody is asked for a password, and nothing is written to a repository (but what
+``git lfs fetch`` brings).
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def git(*arguments: str | Path, what: str, cwd: Path, input: bytes = b"", stdout
     """Run git in ``cwd``, and wait for it; see ``run``."""
     kept = {key: value for key, value in os.environ.items() if not _NOT_OURS.fullmatch(key)}
     ours = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1"}
+    for limit, value in (("GIT_HTTP_LOW_SPEED_LIMIT", "1"), ("GIT_HTTP_LOW_SPEED_TIME", "120")):
+        kept.setdefault(limit, value)  # bytes a second, seconds: a connection that is dead ends the build
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     return run(["git", *settings, *arguments], what=what, error=SourceError, cwd=cwd, env=kept | ours, input=input, stdout=stdout, check=check)
 
@@ -70,7 +73,7 @@ def find(place: Path, where: str) -> Repository:
         raise SourceError("there is no such source", [Problem(where, f"{place} is no directory.")])
     questions = ["--is-bare-repository", "--is-inside-work-tree", "--absolute-git-dir", "--git-common-dir"]
     questions += ["--is-shallow-repository", "--show-object-format"]
-    said = git("rev-parse", "--path-format=absolute", *questions, what="looking for the repository", cwd=place, check=False)
+    said = git("rev-parse", *questions, what="looking for the repository", cwd=place, check=False)
     if said.returncode:
         raise _not_found(said, place, where)
     bare, inside, directory, common, shallow, algorithm = said.text.splitlines()
@@ -78,14 +81,15 @@ def find(place: Path, where: str) -> Repository:
         raise SourceError("this is the inside of a repository", [Problem(where, f"{place} is git's own directory.", "Name the working tree.")])
     top = None
     if inside == "true":
-        top = Path(git("rev-parse", "--path-format=absolute", "--show-toplevel", what="looking for the working tree", cwd=place).text.rstrip("\n"))
-    return Repository(Path(directory), Path(common), top, shallow == "true", algorithm)
+        top = Path(git("rev-parse", "--show-toplevel", what="looking for the working tree", cwd=place).text.rstrip("\n"))
+    # The common directory is told relative to the working directory.
+    return Repository(Path(directory), (place / common).resolve(), top, shallow == "true", algorithm)
 
 
 def inside_of(directory: Path) -> Repository:
-    """The repository whose own directory is ``directory``, without a working tree: a submodule's, as its superproject keeps it."""
+    """The repository whose own directory is ``directory``, without a working tree: a mirror, a submodule as its superproject keeps it."""
     questions = ["--is-shallow-repository", "--show-object-format"]
-    said = git("--git-dir", directory, "rev-parse", *questions, what="looking for a submodule", cwd=directory)
+    said = git("--git-dir", directory, "rev-parse", *questions, what="opening a repository", cwd=directory)
     shallow, algorithm = said.text.split()
     return Repository(directory, directory, None, shallow == "true", algorithm)
 

@@ -67,11 +67,12 @@ class Listing:
         described = git.submodules_of(repository, commit) if submodules and self.spec.submodules == "include" else {}
         for path, recorded in submodules:
             if path in modified:
-                continue
+                continue  # comes from the working tree
             inner = _join(below, path.removeprefix(f"{prefix}/") if prefix else path)
             self._submodule(repository, inner, path, recorded, described.get(inner))
         for path, place in modified.items():
-            self._changed_submodule(path, place)
+            if place is not None:
+                self._changed_submodule(path, place)
 
     def check(self) -> None:
         """Raise ``SourceError`` with all that was found."""
@@ -130,12 +131,12 @@ class Listing:
             return found
         return self.stack.enter_context(mirror.opened(url, commit, self.cache, path))[0]
 
-    def _overlay(self, repository: Repository, commit: str, below: str, prefix: str) -> dict[str, Path]:
-        """Put what the working tree changed in place of what HEAD has. Returns the submodules that were changed, and where they are."""
+    def _overlay(self, repository: Repository, commit: str, below: str, prefix: str) -> dict[str, Path | None]:
+        """Put what the working tree changed in place of what HEAD has. Returns where changed submodules are, None for what is gone."""
         assert repository.top is not None
         selected = selection(self.spec)
         keeps_modes = git.setting(repository, "core.filemode") != "false"
-        submodules = {}
+        submodules: dict[str, Path | None] = {}
         for letters, raw in git.changes(repository, [below or "."]):
             start = f"{below}/".encode() if below else b""
             if letters == "!!" or not raw.startswith(start):
@@ -150,7 +151,9 @@ class Listing:
                     self.problems.append(Problem(path, "is another repository, and no submodule.", "Move it, or name it in source.exclude."))
                 elif (file / ".git").exists() and _may_hold(self.spec, path):
                     submodules[path] = file
-            elif os.path.lexists(file) and selected(path):
+            elif not os.path.lexists(file):
+                submodules[path] = None
+            elif selected(path):
                 mode = before.mode if before and before.mode != "link" and not keeps_modes and not file.is_symlink() else _mode_of(file)
                 if mode:
                     self.entries[path] = Entry(path, mode, repository, commit, "", file)
@@ -182,15 +185,15 @@ def join_url(base: str, url: str) -> str:
     """The URL of a submodule; one that begins with ``./`` or ``../`` is relative to that of its superproject, as git has it."""
     if not url.startswith(("./", "../")):
         return url
-    base = base.rstrip("/")
-    while url.startswith(("./", "../")):
-        if url.startswith("../"):
+    base, joint, rest = base.rstrip("/"), "/", url
+    while rest.startswith(("./", "../")):
+        if rest.startswith("../"):
             at = max(base.rfind("/"), base.rfind(":"))
-            base, joint = base[:at], base[at : at + 1]
-            if joint == ":" and not url[3:].startswith("../"):
-                return f"{base}:{url[3:]}"
-        url = url.partition("/")[2]
-    return f"{base}/{url}"
+            if at < 1:
+                raise SourceError("the URL of a submodule makes no sense", [Problem(url, f"leads above the repository's own, {base}.")])
+            base, joint = base[:at], base[at]
+        rest = rest.partition("/")[2]
+    return f"{base}{joint}{rest}"
 
 
 def _may_hold(spec: SourceSpec, directory: str) -> bool:

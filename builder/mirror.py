@@ -11,12 +11,13 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import Problem, SourceError
-from .git import Repository, commit_of, failure_of, find, git, has
+from .git import Repository, commit_of, failure_of, git, has, inside_of
 from .run import redact
 
 _REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
@@ -41,7 +42,7 @@ def opened(url: str, ref: str, cache: Path, where: str) -> Iterator[tuple[Reposi
     place.parent.mkdir(parents=True, exist_ok=True)
     with open(place.with_suffix(".lock"), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        ready = _ready(place, ref, where)
+        ready = _ready(place, ref)
         if not ready:
             fcntl.flock(lock, fcntl.LOCK_EX)
             ready = _refreshed(url, ref, place, where)
@@ -49,18 +50,21 @@ def opened(url: str, ref: str, cache: Path, where: str) -> Iterator[tuple[Reposi
         yield ready
 
 
-def _ready(place: Path, ref: str, where: str) -> tuple[Repository, str] | None:
+def _ready(place: Path, ref: str) -> tuple[Repository, str] | None:
     if not _FULL.fullmatch(ref) or not place.is_dir():
         return None
-    repository = find(place, where)
-    return (repository, ref) if has(repository, ref) else None
+    try:
+        repository = inside_of(place)
+        return repository, commit_of(repository, ref, "")
+    except SourceError:
+        return None  # not there, or destroyed: both are for a refresh to find out
 
 
 def _refreshed(url: str, ref: str, place: Path, where: str) -> tuple[Repository, str]:
     if not place.is_dir() or not _updated(place, ref):
         # Not there yet, or not to be repaired by fetching; when the other side can't be reached, this says so, and the old one stays.
         _clone(url, place)
-    repository = find(place, where)
+    repository = inside_of(place)
     # What branches and tags do not bring: a commit of a deleted branch, the head of a pull request. The other side may say no.
     if _FULL.fullmatch(ref) and not has(repository, ref):
         _fetch(place, f"+{ref}:refs/commits/{ref}")
@@ -76,8 +80,10 @@ def _updated(place: Path, ref: str) -> bool:
 
 
 def _clone(url: str, place: Path) -> None:
-    new = place.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
+    for stale in place.parent.glob(f"{place.stem}.*.new"):
+        shutil.rmtree(stale, ignore_errors=True)
+    # A name of its own: the git of a build that was killed may still be writing to another one.
+    new = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{place.stem}.", suffix=".new"))
     said = git("clone", "--quiet", "--bare", "--template=", "--", url, new, what=f"cloning {url}", cwd=place.parent, check=False)
     if said.returncode:
         shutil.rmtree(new, ignore_errors=True)
