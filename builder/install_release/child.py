@@ -43,8 +43,8 @@ class Done:
 
 
 def scrubbed(**more: str) -> dict[str, str]:
-    """The environment of a child: nothing of ours but a plain PATH and locale, and what is given."""
-    return {"PATH": _SYSTEM_PATH, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", **more}
+    """The environment of a child: nothing of ours but a plain PATH and locale, and what is given. (Without SHELL, bash asks name services for it.)"""
+    return {"PATH": _SYSTEM_PATH, "SHELL": "/bin/sh", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", **more}
 
 
 def run(command: Sequence[str], *, deadline: float, environment: Mapping[str, str] | None = None, cwd: str = "/", keep: int = 64 << 10) -> Done:

@@ -22,7 +22,7 @@ from .errors import Problem
 from .manifest import Target
 
 PROBE_SECONDS = 20.0
-_PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin", "/opt/python/*/bin", "~/.pyenv/versions/*/bin")
+_PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin", "/opt/python/*/bin", "$HOME/.pyenv/versions/*/bin")  # "~" would ask name services where HOME is not set
 
 # Runs in any Python, old ones included, so that they can be told apart in words; the answer is a literal because a stripped one has no json.
 _QUESTION = """
@@ -129,7 +129,7 @@ def usual(python: str) -> Iterator[str]:
     if on_path:
         yield on_path
     for place in _PLACES:
-        for directory in sorted(glob.glob(os.path.expanduser(place)), reverse=True):
+        for directory in sorted(glob.glob(os.path.expandvars(place)), reverse=True):
             if os.access(os.path.join(directory, name), os.X_OK):
                 yield os.path.join(directory, name)
     if sys.executable:
