@@ -98,11 +98,11 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     check_writable(options.out)
     before = changes.last_of(recipe.name, options.out)
     with _begun(recipe, options, progress) as (run, work, source, interpreter):
+        own = trees.own(source.tree, recipe, interpreter)
         lock = run("lock", locks.read, recipe, source, interpreter)
         house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
         layout = run("env", env.trees, recipe, house, interpreter)
         assets = run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
-        own = trees.own(source.tree, recipe, interpreter)
         packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
         built = run("artifact", artifact.write, manifest, packed, options.out)

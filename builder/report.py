@@ -157,10 +157,11 @@ def changed(changes: Changes, identity: str) -> str:
     """What is new since the last artifact, in one line or a few."""
     if changes.since_id == identity:
         return f"nothing: {changes.since} is the same release"
-    lines = [f"{package_list(changes.packages) or 'no package'}, since {changes.since} ({changes.since_id})"]
-    if changes.layers:
-        lines.append(f"{size(changes.new_bytes)} in {count(len(changes.layers), 'new layer')}: {some(changes.layers)}")
-    return "\n".join(lines)
+    since = f"since {changes.since} ({changes.since_id})"
+    if not changes.layers and not changes.packages:
+        return f"no layer, {since}: only the installer, or what is asked of the host"
+    new = f"\n{size(changes.new_bytes)} in {count(len(changes.layers), 'new layer')}: {some(changes.layers)}" if changes.layers else ""
+    return f"{package_list(changes.packages) or 'no package'}, {since}{new}"
 
 
 def package_list(packages: Sequence[Package]) -> str:

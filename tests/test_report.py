@@ -81,6 +81,10 @@ def test_a_refusal_without_reasons_is_one_line() -> None:
             replace(CHANGES, packages=(Package("django", "6.1.2", "6.1.3"), Package("pytz", "2025.1", ""), Package("x", "", "1")), layers=()),
             "django 6.1.2 → 6.1.3, - pytz 2025.1, + x 1, since 1.0 (20251123101112-aaaaaaaaaaaa)",
         ),
+        (
+            replace(CHANGES, layers=()),
+            "no layer, since 1.0 (20251123101112-aaaaaaaaaaaa): only the installer, or what is asked of the host",
+        ),
         (replace(CHANGES, since_id="20251124000000-bbbbbbbbbbbb"), "nothing: 1.0 is the same release"),
     ],
 )

@@ -1,0 +1,250 @@
+"""pipeline: the whole flow of a build, with real git, real pip and an index of the test's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.distributions import Index, make_wheel, serve
+from tests.integration.commands import BUILD_RELEASE, build_release
+
+RECIPE = """\
+name = "app"
+etc = "etc"
+
+[dependencies]
+requirements = ["requirements.txt"]
+
+[[build]]
+run = "python -c \\"import tiny, pathlib; pathlib.Path('made').mkdir(); pathlib.Path('made/version').write_text(tiny.version)\\""
+outputs = ["made"]
+"""
+
+
+class Project:
+    """A repository with a recipe that needs ``tiny``; cache, temporary directory and output beside it."""
+
+    def __init__(self, place: Path, index: Index) -> None:
+        self.place, self.index = place, index
+        self.directory, self.out, self.temporary, self.cache = (place / name for name in ("app", "out", "tmp", "cache"))
+        self.recipe = self.directory / "app.toml"
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        self.env = {**index.environment, "BUILD_RELEASE_CACHE": str(self.cache), "TMPDIR": str(self.temporary)}
+
+    def write(self, name: str, text: str) -> None:
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(["git", *words], cwd=self.directory, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message=now")
+
+    def lock(self) -> None:
+        self.run("lock", self.recipe)
+        self.commit()
+
+    def run(self, *words: str | Path, status: int = 0) -> dict:
+        """Run a command with --json: the object that it prints. Nothing temporary may be left of it."""
+        done = build_release(*words, "--json", env=self.env, check=False)
+        assert done.returncode == status, done.stderr
+        assert list(self.temporary.iterdir()) == []
+        return json.loads(done.stdout)
+
+    def build(self, *words: str) -> dict:
+        return self.run(self.recipe, "-o", self.out, *words)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project whose lock is made, and the index it was made from, with tiny 1.0 in it."""
+    place = tmp_path_factory.mktemp("locked")
+    with serve(place / "index") as index:
+        make_wheel(index.directory, "tiny", files={"tiny.py": "version = '1.0'\n"})
+        project = Project(place, index)
+        project.write("app.py", "print('app')\n")
+        project.write("etc/app.conf", "x\n")
+        project.write("requirements.txt", "tiny\n")
+        project.write("app.toml", RECIPE)
+        project.git("init", "--quiet")
+        project.commit()
+        project.lock()
+        yield project
+
+
+@pytest.fixture
+def project(locked: Project, tmp_path: Path) -> Project:
+    """A copy of it for one test, with an empty cache."""
+    shutil.copytree(locked.directory, tmp_path / "app")
+    locked.index.asked.clear()
+    return Project(tmp_path, locked.index)
+
+
+def names(said: dict, **wanted: object) -> list[str]:
+    """The layers for which all of ``wanted`` holds."""
+    return [layer["name"] for layer in said["layers"] if all(layer[key] == value for key, value in wanted.items())]
+
+
+def test_a_build_makes_one_artifact_and_its_digest(project: Project) -> None:
+    """The first build makes every layer, the artifact under a telling name, and a .sha256 beside it that sha256sum accepts."""
+    said = project.build()
+    path = Path(said["artifact"])
+    assert names(said) == ["src", "etc", "assets", "env", "tiny-1.0-py3-none-any"]
+    assert names(said, cached=True) == []
+    assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert said["bytes"] == path.stat().st_size
+    assert said["changes"] is None
+    assert set(said["seconds"]) == {"target", "source", "lock", "wheelhouse", "env", "assets", "layers", "artifact"}
+    assert path.name == f"app-{said['version']}-{said['target']['abi']}-{said['target']['platform']}-{said['id'][-12:]}.tgz"
+    assert sorted(project.out.iterdir()) == [path, path.with_name(f"{path.name}.sha256")]
+    subprocess.run(["sha256sum", "--check", "--quiet", f"{path.name}.sha256"], cwd=project.out, check=True)
+    build_release("verify", path)
+
+
+def test_a_second_build_makes_nothing_again(project: Project) -> None:
+    """Every layer comes from the cache, nothing is asked of the index, and the file has the same bytes."""
+    first = project.build()
+    project.index.asked.clear()
+    second = project.build()
+    assert (second["sha256"], names(second, cached=False)) == (first["sha256"], [])
+    assert second["changes"] == {"since": first["version"], "since_id": first["id"], "packages": [], "layers": [], "new_bytes": 0}
+    assert project.index.asked == []
+
+
+def test_an_edited_source_costs_its_layer(project: Project) -> None:
+    """After an edit of a file only src and what the build steps made of it are new."""
+    project.build()
+    project.write("app.py", "print('edited')\n")
+    project.commit()
+    said = project.build()
+    assert names(said, cached=False) == ["src", "assets"]
+    assert said["changes"]["layers"] == ["src"]  # what the steps made is the same again
+
+
+def test_a_newer_dependency_is_told(project: Project) -> None:
+    """After an upgrade the summary names package, old and new version, and the bytes that are new."""
+    project.build()
+    make_wheel(project.index.directory, "tiny", "2.0", files={"tiny.py": "version = '2.0'\n"})
+    project.write("requirements.txt", "tiny>=2\n")
+    project.lock()
+    said = project.build()
+    assert said["changes"]["packages"] == [{"name": "tiny", "before": "1.0", "after": "2.0"}]
+    new = [layer for layer in said["layers"] if layer["name"] in ("src", "assets", "env", "tiny-2.0-py3-none-any")]
+    assert said["changes"]["new_bytes"] == sum(layer["bytes"] for layer in new if layer["name"] in said["changes"]["layers"])
+
+
+def test_an_application_without_dependencies(project: Project) -> None:
+    """A recipe that declares nothing needs no lock and makes an environment with nothing in it."""
+    project.write("app.toml", 'name = "app"\n')
+    project.git("rm", "--quiet", "pylock.app.toml")
+    project.commit()
+    assert names(project.build()) == ["src", "env"]
+
+
+def test_a_plan_does_nothing(project: Project) -> None:
+    """--plan says what would be packed, downloaded and run; no artifact, no download."""
+    said = project.build("--plan")
+    assert (said["name"], said["download"], said["env"], said["out"]) == ("app", ["tiny"], "venv", str(project.out))
+    assert said["steps"][0]["outputs"] == ["made"]
+    assert said["commit"] == project.git("rev-parse", "HEAD")
+    assert not project.out.exists()
+    assert project.index.asked == []
+
+
+def test_a_plan_for_people(project: Project) -> None:
+    """--plan prints what would be done, one line each, and that nothing was done."""
+    lines = build_release(project.recipe, "--plan", "-o", project.out, env=project.env).stdout.splitlines()
+    assert "  download     tiny 1.0" in lines
+    assert any(line.startswith("  run          python -c ") and line.endswith(" → made") for line in lines)
+    assert lines[-1] == "nothing was done"
+
+
+def test_what_was_fetched_is_enough_for_a_build(project: Project) -> None:
+    """After fetch a build asks nothing of any index."""
+    fetched = project.run("fetch", project.recipe)
+    assert [(wheel["name"], wheel["version"], wheel["built"]) for wheel in fetched["wheels"]] == [("tiny", "1.0", False)]
+    project.index.asked.clear()
+    assert project.build("--plan")["download"] == []
+    project.build()
+    assert project.index.asked == []
+
+
+def test_an_environment_for_development(project: Project) -> None:
+    """env makes a virtual environment with what the lock names."""
+    venv = project.place / "venv"
+    assert project.run("env", project.recipe, venv) == {"directory": str(venv), "changed": True, "wheels": 1}
+    program = "import tiny; print(tiny.version)"
+    done = subprocess.run([venv / "bin" / "python", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1.0\n"
+
+
+def test_the_summary_for_people(project: Project) -> None:
+    """Progress goes to standard error, a line for each stage that has something to say; what was made goes to standard output."""
+    said = build_release(project.recipe, "-o", project.out, env=project.env)
+    assert [line.split()[0] for line in said.stderr.splitlines()] == ["app", "lock", "wheelhouse", "layers"]
+    assert [line.split()[0] for line in said.stdout.splitlines()] == ["→", "sha256", "next:"]
+
+
+# Refusals
+
+
+def test_a_place_that_cannot_be_written_is_refused_first(project: Project) -> None:
+    """Where the artifact can't be put, the build does not begin."""
+    (project.place / "file").write_text("")
+    said = project.run(project.recipe, "-o", project.place / "file" / "out", status=3)
+    assert said["error"]["message"] == "the artifact can't be written"
+    assert said["error"]["problems"][0]["where"] == str(project.place / "file")
+
+
+def test_an_etc_that_is_not_there_is_refused(project: Project) -> None:
+    """A recipe that names a directory the commit does not have is refused with its key."""
+    project.git("rm", "--quiet", "-r", "etc")
+    project.git("commit", "--quiet", "--message=now")
+    said = project.run(project.recipe, "-o", project.out, status=3)
+    assert [problem["where"] for problem in said["error"]["problems"]] == ["etc"]
+    assert not project.out.exists()
+
+
+def test_a_failing_step_leaves_nothing(project: Project) -> None:
+    """A build step that fails is refused with its last words; no artifact is written."""
+    project.write("app.toml", RECIPE + '[[build]]\nrun = ["sh", "-c", "echo no luck; exit 4"]\n')
+    project.commit()
+    said = project.run(project.recipe, "-o", project.out, status=3)
+    assert "no luck" in said["error"]["problems"][0]["what"]
+    assert not project.out.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing(project: Project, number: signal.Signals) -> None:
+    """A build that is stopped in a build step ends the step, removes what it made, and dies of the signal, in a moment."""
+    mark = project.place / "pid"
+    project.write("app.toml", RECIPE + f'[[build]]\nrun = ["sh", "-c", "echo $$ > $MARK; exec sleep 60"]\nenv = {{ MARK = "{mark}" }}\n')
+    project.commit()
+    words, env = [BUILD_RELEASE, project.recipe, "-o", project.out, "--json"], {**os.environ, **project.env}
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (mark.exists() and mark.read_text().endswith("\n")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    began = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == -number
+    assert time.monotonic() - began < 10
+    assert json.loads(out)["error"]["message"] == f"stopped by {number.name}, nothing was left behind"
+    assert "Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    assert list(project.temporary.iterdir()) == []
+    assert not project.out.exists()
