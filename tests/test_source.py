@@ -8,6 +8,7 @@ import http.server
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -628,6 +629,22 @@ def test_a_mirror_is_repaired_after_a_kill(app: Path, export: Callable[..., sour
     (mirror / "HEAD").unlink()
     assert export(load(app, repository=url, ref=second)).commit == second
     assert list((tmp_path / "cache" / "git").glob("*.new")) == []
+
+
+def test_a_build_may_be_killed_at_any_time(app: Path, export: Callable[..., source.Source], tmp_path: Path) -> None:
+    """Builds that are killed while they clone or fetch leave nothing that the next one stumbles over."""
+    commit(app, {f"d{n}/f.bin": os.urandom(20000) for n in range(200)})
+    made = load(app, repository=f"file://{app}", ref="main")
+    script = "import sys; from pathlib import Path; from builder import recipe, source; print(flush=True)\n"
+    script += "source.resolve(recipe.load(Path(sys.argv[1])), cache=Path(sys.argv[2]))"
+    for delay in (0.0, 0.01, 0.03, 0.06, 0.1):
+        with subprocess.Popen([sys.executable, "-c", script, made.path, tmp_path / "cache"], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(delay)
+            process.kill()
+        newest = commit(app, {"more": os.urandom(50000)})
+    assert export(made).commit == newest
 
 
 def test_two_builds_share_a_mirror(app: Path, export: Callable[..., source.Source]) -> None:
