@@ -22,7 +22,8 @@ from .errors import Problem
 from .manifest import Target
 
 PROBE_SECONDS = 20.0
-_PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin", "/opt/python/*/bin", "$HOME/.pyenv/versions/*/bin")  # "~" would ask name services where HOME is not set
+# $HOME, not "~": where it is not set, that would be asked of name services, through a socket.
+_PLACES = ("/usr/bin", "/usr/local/bin", "/opt/*/bin", "/opt/python/*/bin", "$HOME/.pyenv/versions/*/bin")
 
 # Runs in any Python, old ones included, so that they can be told apart in words; the answer is a literal because a stripped one has no json.
 _QUESTION = """
