@@ -225,8 +225,9 @@ def _fetch(arguments: argparse.Namespace, progress: Progress) -> Answer:
     recipe = _recipe(arguments)
     from . import pipeline, report
 
-    wheelhouse = pipeline.fetch(recipe, _options(arguments, allow_dirty=True), progress)
-    return Answer(report.wheelhouse_value(wheelhouse), [])
+    options = _options(arguments, allow_dirty=True)
+    wheelhouse = pipeline.fetch(recipe, options, progress)
+    return Answer(report.wheelhouse_value(wheelhouse), [f"→ {options.cache}   all that the lock names is there"])
 
 
 def _env_arguments(parser: argparse.ArgumentParser) -> None:
@@ -236,10 +237,10 @@ def _env_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _env(arguments: argparse.Namespace, progress: Progress) -> Answer:
     recipe = _recipe(arguments)
-    from . import pipeline
+    from . import pipeline, report
 
     made = pipeline.environment(recipe, _options(arguments, allow_dirty=True), arguments.directory, progress)
-    said = f"{made.wheels} wheels" if made.changed else "up to date"
+    said = report.count(made.wheels, "wheel") if made.changed else "up to date"
     return Answer(asdict(made) | {"directory": str(made.directory)}, [f"→ {made.directory}   {said}", f"  next: . {made.directory}/bin/activate"])
 
 

@@ -95,7 +95,7 @@ class Plan:
 
 def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     """Make the artifact of ``recipe``. Raises ``BuildError``; then no artifact was written, and none was touched."""
-    check_writable(options.out)
+    check_writable(options.out, "the artifact", "Name another directory with -o.")
     before = changes.last_of(recipe.name, options.out)
     with _begun(recipe, options, progress) as (run, work, source, interpreter):
         own = trees.own(source.tree, recipe, interpreter)
@@ -111,7 +111,7 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
 
 def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:
     """What ``build`` would do. The source is exported, into a directory that is gone afterwards, since the lock may be part of it."""
-    check_writable(options.out)
+    check_writable(options.out, "the artifact", "Name another directory with -o.")
     with _begun(recipe, options, progress) as (run, _, source, interpreter):
         lock = run("lock", locks.read, recipe, source, interpreter)
         files = [entry for entry in lock.entries if entry.kind == "file"]
@@ -142,6 +142,7 @@ def environment(recipe: Recipe, options: Options, directory: Path, progress: Pro
 @contextmanager
 def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tuple[_Stages, Path, Source, Interpreter]]:
     """What every flow begins with: a private directory that is gone afterwards, whatever happens; in it the source; and the target."""
+    check_writable(options.cache, "the cache", "Name another directory in BUILD_RELEASE_CACHE.")
     run = _Stages(progress)
     with tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
         work = Path(name).resolve()
@@ -159,12 +160,12 @@ def cache_root(environ: Mapping[str, str]) -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "build-release"
 
 
-def check_writable(directory: Path) -> None:
-    """Notice before the work, and not after it, that the artifact can't be put where it should go. Raises ``ArtifactError``."""
+def check_writable(directory: Path, what: str, remedy: str) -> None:
+    """Notice before the work, and not after it, that its result can't be put where it should go. Raises ``ArtifactError``."""
     there = directory.absolute()
     while not os.path.lexists(there):
         there = there.parent
     if not there.is_dir():
-        raise ArtifactError("the artifact can't be written", [Problem(str(there), "is not a directory.", "Name another one with -o.")])
+        raise ArtifactError(f"{what} can't be written", [Problem(str(there), "is not a directory.", remedy)])
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ArtifactError("the artifact can't be written", [Problem(str(there), "can't be written to.", "Name another directory with -o.")])
+        raise ArtifactError(f"{what} can't be written", [Problem(str(there), "can't be written to.", remedy)])

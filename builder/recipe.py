@@ -394,7 +394,7 @@ def _parse(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RecipeError(f"there is no recipe {path}") from None
     except IsADirectoryError:
-        found = sorted(path.glob("*.toml"))
+        found = sorted(each for each in path.glob("*.toml") if not each.name.startswith(("pylock.", "pyproject.")))
         raise RecipeError(f"{path} is a directory, not a recipe", next_step=f"build-release {found[0]}" if found else "") from None
     except OSError as error:
         raise RecipeError(f"{path} can't be read: {error.strerror}") from None

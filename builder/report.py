@@ -104,7 +104,12 @@ def reasons(problems: Sequence[Problem]) -> Iterator[str]:
     """One line or more per problem; the texts stand below each other."""
     width = min(_WIDEST, max((len(problem.where) for problem in problems), default=0)) + 2
     for problem in problems:
-        yield labelled(problem.where, f"{problem.what} {problem.remedy}".rstrip(), width)
+        yield labelled(problem.where, _sentences(problem), width)
+
+
+def _sentences(problem: Problem) -> str:
+    stop = "" if not problem.remedy or problem.what.endswith((".", ":", "?", "!")) else "."
+    return f"{problem.what}{stop} {problem.remedy}".rstrip()
 
 
 def outcome_value(outcome: Outcome) -> dict[str, Any]:

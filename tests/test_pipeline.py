@@ -208,6 +208,14 @@ def test_a_place_that_cannot_be_written_is_refused_first(project: Project) -> No
     assert said["error"]["problems"][0]["where"] == str(project.place / "file")
 
 
+def test_a_cache_that_cannot_be_written_is_refused_first(project: Project) -> None:
+    """Where the cache can't be, the build does not begin, and says which variable names another."""
+    (project.place / "cache").write_text("")
+    said = project.run(project.recipe, "-o", project.out, status=3)
+    assert said["error"]["message"] == "the cache can't be written"
+    assert "BUILD_RELEASE_CACHE" in said["error"]["problems"][0]["remedy"]
+
+
 def test_an_etc_that_is_not_there_is_refused(project: Project) -> None:
     """A recipe that names a directory the commit does not have is refused with its key."""
     project.git("rm", "--quiet", "-r", "etc")

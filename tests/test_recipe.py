@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 
 from builder import recipe as module
 from builder.errors import RecipeError
@@ -296,6 +296,8 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
 def test_a_directory_is_refused_with_the_recipe_in_it(tmp_path: Path) -> None:
     """A directory is no recipe; the next step names one that it holds."""
     path = written(tmp_path, 'name = "x"')
+    for name in ("pylock.app.toml", "pyproject.toml"):
+        (tmp_path / name).write_text("")
     with pytest.raises(RecipeError, match="is a directory, not a recipe") as caught:
         load(tmp_path)
     assert caught.value.next_step == f"build-release {path}"

@@ -68,6 +68,11 @@ def test_a_long_place_does_not_push_the_others() -> None:
     assert lines == [f"  {'a':<41} x", f"  {'p' * 60} y"]
 
 
+def test_a_remedy_is_a_sentence_of_its_own() -> None:
+    """A reason that ends without a full stop gets one before its remedy."""
+    assert list(report.reasons([Problem("a", "is no file", "Name one.")])) == ["  a  is no file. Name one."]
+
+
 def test_a_refusal_without_reasons_is_one_line() -> None:
     """An error that says everything in its message has no colon at its end."""
     assert list(report.refusal(BuildError("there is no recipe x"))) == ["there is no recipe x"]
