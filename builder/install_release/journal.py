@@ -45,10 +45,9 @@ def read(host: Host) -> Transaction | None:
     data = host.read(STATE, JOURNAL)
     if data is None:
         return None
-    body, _, digest = data.rpartition(b"\n")[0].rpartition(b"\n")
-    body += b"\n"
+    body = data.partition(b"\n")[0] + b"\n"
     try:
-        if hashlib.sha256(body).hexdigest() != digest.decode("ascii"):
+        if data != _sealed(body):
             raise ValueError("its digest does not match")
         value = json.loads(body)
         if value == {"state": "idle"}:
@@ -66,4 +65,8 @@ def write(host: Host, transaction: Transaction | None) -> None:
     """Replace the journal, durably. None: nothing is under way."""
     body = canonical({"state": "idle"} if transaction is None else asdict(transaction))
     with host.directory(STATE) as state:
-        durable.write_file(state, JOURNAL, body + hashlib.sha256(body).hexdigest().encode("ascii") + b"\n", 0o640)
+        durable.write_file(state, JOURNAL, _sealed(body), 0o640)
+
+
+def _sealed(body: bytes) -> bytes:
+    return body + hashlib.sha256(body).hexdigest().encode("ascii") + b"\n"
