@@ -19,7 +19,7 @@ import build as pypa_build
 from pyproject_hooks import BuildBackendWarning
 
 from .errors import BuildError, LockError, Problem, WheelhouseError
-from .pip import command, environment, explain
+from .pip import OWN_SETTINGS, command, environment, pip
 from .run import build_environment, redact, run
 from .target import Interpreter
 
@@ -71,11 +71,7 @@ def pip_wheel(what: str, interpreter: Interpreter, tools: Callable[[], Tools | N
         found = tools()
         there = ["--find-links", str(found.folder), "--build-constraint", str(found.pins)] if found else []
         words = ["wheel", "--no-deps", "--no-index", "--no-cache-dir", *there, "--wheel-dir", str(out), str(source)]
-        env = {**env, "PIP_CONFIG_FILE": "/dev/null", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "COLUMNS": "400"}
-        argv = [*command(interpreter), *words]
-        completed = run(argv, what=what, error=WheelhouseError, env=env, cwd=source.parent, offline=True, log=True, check=False)
-        if completed.returncode != 0:
-            raise explain(completed, what, WheelhouseError)
+        pip([*command(interpreter), *words], what=what, error=WheelhouseError, env={**env, **OWN_SETTINGS}, cwd=source.parent, offline=True)
 
     return build
 
@@ -100,10 +96,7 @@ def requires(what: str, source: Path, interpreter: Interpreter, scratch: Path) -
         if static:
             wanted = scratch / "build-system.txt"
             wanted.write_text("".join(f"{each}\n" for each in static))
-            words = [*command(interpreter, python), "install", "-r", str(wanted)]
-            completed = run(words, what=what, error=LockError, env=environment(), log=True, check=False)
-            if completed.returncode != 0:
-                raise explain(completed, what, LockError)
+            pip([*command(interpreter, python), "install", "-r", wanted], what=what, error=LockError, env=environment())
         return tuple(sorted(builder.get_requires_for_build("wheel")))
 
 
@@ -116,12 +109,8 @@ def isolated(interpreter: Interpreter, place: Path, tools: Tools | None) -> Path
     python = place / "bin" / "python"
     if tools is not None and tools.pins.read_bytes():
         options = ["--no-index", "--no-deps", "--require-hashes", "--find-links", str(tools.folder), "-r", str(tools.pins)]
-        what = "installing the build requirements"
         installing = [*command(interpreter, python), "install", *options]
-        env = {**clean, "PIP_CONFIG_FILE": "/dev/null", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        completed = run(installing, what=what, error=WheelhouseError, env=env, offline=True, log=True, check=False)
-        if completed.returncode != 0:
-            raise explain(completed, what, WheelhouseError)
+        pip(installing, what="installing the build requirements", error=WheelhouseError, env={**clean, **OWN_SETTINGS}, offline=True)
     return python
 
 
@@ -184,9 +173,10 @@ def _failures(what: str, error: type[BuildError]) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BuildBackendWarning)  # it talks to the authors of the project
             yield
-    except WheelhouseError as reason:
-        raise error(f"{what} failed: its back end failed", reason.problems) from None
     except (pypa_build.BuildException, pypa_build.BuildBackendException, pypa_build.FailedProcessError) as reason:
+        cause = getattr(reason, "exception", None)
+        if isinstance(cause, WheelhouseError):  # our own runner's
+            raise error(f"{what} failed: its back end failed", cause.problems) from None
         raise error(f"{what} failed", [Problem("pyproject.toml", redact(str(reason)))]) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import tomli_w
 
+from . import guard
 from .errors import Problem, WheelhouseError
 from .install_release.manifest import canonical
 from .lockfile import Locked, requirements_text
@@ -72,19 +74,27 @@ def _choice(entry: Locked, interpreter: Interpreter) -> str:
 
 
 def _download(entries: Sequence[Locked], options: Sequence[str], index_options: Sequence[str], interpreter: Interpreter, scratch: Path) -> None:
-    """Have pip put the files of ``entries`` into ``scratch``."""
-    words = ["download", "--no-deps", "--dest", str(scratch), *options]
+    """Have pip put the files of ``entries`` into ``scratch``. The back end of a source archive, which pip runs on the way, runs offline."""
+    with tempfile.TemporaryDirectory(prefix="build-release-pip-") as place:
+        python = guard.make(interpreter, Path(place))
+        argv = [*command(interpreter, python), "download", "--no-deps", "--dest", str(scratch), *options]
+        _run(argv, entries, options, index_options, interpreter, scratch)
+
+
+def _run(
+    argv: Sequence[str], entries: Sequence[Locked], options: Sequence[str], index_options: Sequence[str], interpreter: Interpreter, scratch: Path
+) -> None:
     if all(entry.url.startswith(("https://", "http://")) and entry.filename.endswith(".whl") for entry in entries) and _urls_will_do(interpreter):
         # pip skips the pages of the index for a lock that names URLs. If one of them is gone, the index may have the file elsewhere.
         with suppress(WheelhouseError):
             lock = scratch / "pylock.download.toml"
             lock.write_text(_pylock(entries))
-            pip(interpreter, [*words, "-r", lock], what="downloading", error=WheelhouseError)
+            pip([*argv, "-r", lock], what="downloading", error=WheelhouseError, env=environment())
             return
     wanted = scratch / "requirements.txt"
     wanted.write_text("".join(f"{option}\n" for option in index_options) + requirements_text(entries))
     try:
-        log = pip(interpreter, [*words, "--require-hashes", "-r", wanted], what="downloading", error=WheelhouseError)
+        log = pip([*argv, "--require-hashes", "-r", wanted], what="downloading", error=WheelhouseError, env=environment())
     except WheelhouseError as error:
         raise WheelhouseError(error.message, _with_advice(error.problems, entries, options), next_step=error.next_step) from None
     taken_back = yanked(log)

@@ -20,6 +20,7 @@ from .target import Interpreter
 # Settings of a user's pip that would change what a lock means, or ask for something that nobody can answer.
 _DROPPED = tuple(f"PIP_{name}" for name in ["REQUIREMENT", "CONSTRAINT", "BUILD_CONSTRAINT", "TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "DEST", "WHEEL_DIR"])
 _SET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_NO_COLOR": "1", "PIP_PROGRESS_BAR": "off", "COLUMNS": "400"}
+OWN_SETTINGS = {**_SET, "PIP_CONFIG_FILE": os.devnull}  # of a pip that has no business with the user's configuration
 OLDEST_OWN = (3, 10)  # pip 26.3 runs on nothing older
 
 
@@ -42,14 +43,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**inherited, **_SET, **(extra or {})}
 
 
-def pip(
-    interpreter: Interpreter, words: Sequence[str | Path], *, what: str, error: type[BuildError], cwd: Path | None = None, next_step: str = ""
-) -> str:
-    """Run pip with the network and return what it said. A failure is ``error``, with the reason in words where it is a known one."""
-    argv = [*command(interpreter), *words]
-    completed = run(argv, what=what, error=error, cwd=cwd, env=environment(), log=True, check=False)
+def pip(argv: Sequence[str | Path], *, what: str, error: type[BuildError], env: Mapping[str, str], cwd: Path | None = None, offline: bool = False) -> str:
+    """Run pip (``command`` and what it is to do) and return what it said. A failure is ``error``, in words where the reason is a known one."""
+    completed = run(argv, what=what, error=error, cwd=cwd, env=env, log=True, offline=offline, check=False)
     if completed.returncode != 0:
-        raise explain(completed, what, error, next_step)
+        raise explain(completed, what, error)
     return completed.log
 
 
@@ -63,7 +61,7 @@ def explain(completed: Completed, what: str, error: type[BuildError], next_step:
 
 def reasons(log: str) -> list[Problem]:
     """What pip's output says went wrong, each reason once. Empty when it is none that is known."""
-    for look in (_mismatches, _refused, _unreachable, _http, _conflict, _not_built, _not_found):
+    for look in (_mismatches, _refused, _unreachable, _http, _conflict, _not_built, _other_python, _not_found):
         found = look(log)
         if found:
             return found
@@ -125,6 +123,11 @@ def _not_built(log: str) -> list[Problem]:
     output = re.search(r"╰─> \[\d+ lines of output\]\n(.*?)\n\s*\[end of output\]", log, re.DOTALL)
     lines = [line.rstrip() for line in (output[1] if output else log).splitlines() if line.strip()][-12:]
     return [Problem(match[1] if match else "a source archive", "does not build:" + "".join(f"\n    {line.strip()[:300]}" for line in lines))]
+
+
+def _other_python(log: str) -> list[Problem]:
+    found = re.finditer(r"Package '(\S+)' requires a different Python: (\S+) not in '([^']*)'", log)
+    return [Problem(each[1], f"needs Python {each[3]}, the target is {each[2]}.", "Lock again for this target.") for each in found]
 
 
 def _not_found(log: str) -> list[Problem]:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
-from . import backend, download, lockfile, requirements
+from . import backend, download, guard, lockfile, requirements
 from .download import Wanted
 from .errors import LockError, Problem
 from .lock import PROJECT, build_lock_name, describe_target, lock_base, others, project_build_requires
@@ -145,7 +145,8 @@ def _ask(question: _Question, pins: Mapping[str, str], interpreter: Interpreter,
     kept.write_text("".join(f"{name}=={version}\n" for name, version in sorted(pins.items())), encoding="utf-8")
     files = [word for path in question.files for word in ("-r", str(path))]
     limits = [word for path in (*question.constraints, kept) for word in ("-c", str(path))]
-    argv = [*command(interpreter), "lock", *files, "-r", str(loose), *limits, "--output", "-"]
+    python = guard.make(interpreter, Path(tempfile.mkdtemp(dir=scratch)))
+    argv = [*command(interpreter, python), "lock", *files, "-r", str(loose), *limits, "--output", "-"]
     return run(argv, what="locking", error=LockError, cwd=question.tree.resolve(), env=environment(), check=False)
 
 

@@ -84,7 +84,7 @@ def run(
         raise error(f"{what} failed: a credential would stand on a command line", [problem])
     if _ended.is_set():
         raise error(f"{what} failed: interrupted before it began")
-    command = (*_no_network(), *words) if offline else words
+    command = (*no_network(), *words) if offline else words
     with tempfile.TemporaryFile() as stdin:
         stdin.write(input)
         stdin.seek(0)
@@ -244,7 +244,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @functools.cache
-def _no_network() -> tuple[str, ...]:
+def no_network() -> tuple[str, ...]:
     """The words that put a command into an empty network namespace. Raises ``UsageError`` where the system does not allow one."""
     as_root = [("unshare", "--net", "--")] if os.geteuid() == 0 else []
     reasons = []
