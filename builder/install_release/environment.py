@@ -24,6 +24,8 @@ from .table import Entry
 from .unpack import Destination, unpack
 
 FORMAT = 1
+# pip, but for what its HTTP library does when it is imported: it tries out whether a socket can be bound to IPv6's loopback.
+_PIP = "import runpy, socket, sys; socket.has_ipv6 = False; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('pip', run_name='__main__')"
 DEADLINE = 1800.0  # seconds for one child: pip on a slow disk with a large wheelhouse
 MAX_TABLE_BYTES = 256 << 20
 
@@ -183,7 +185,7 @@ class _Making:
         """Made by the pex's own tools, in the final place (it breaks when moved), with a private PEX_ROOT that is removed."""
         stage = self._unpack_to_stage()
         there = self.root.path(host.ENVS, self.name)
-        command = [self.interpreter.executable, f"{stage}/pex", "venv", "--non-hermetic-scripts", "--collisions-ok", there]
+        command = [self.interpreter.executable, f"{stage}/pex/__main__.py", "venv", "--non-hermetic-scripts", "--collisions-ok", there]
         self._run("pex", command, PEX_TOOLS="1", PEX_ROOT=f"{stage}/pex-root", PEX_PYTHON=self.interpreter.executable)
         with self.root.directory(host.ENVS, self.name) as env:
             _remove_foreign(env)
@@ -203,7 +205,7 @@ class _Making:
             skeleton(env, self.interpreter)
         command = [
             self.root.path(host.ENVS, self.name, "bin", "python"),
-            f"{wheels}/{pips[0]}/pip",
+            *("-c", _PIP, f"{wheels}/{pips[0]}"),
             *("--isolated", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "--no-color", "--quiet"),
             *("install", "--no-index", "--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile", "--no-warn-script-location"),
             *("--find-links", wheels, "--requirement", f"{wheels}/requirements.txt"),

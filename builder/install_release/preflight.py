@@ -13,6 +13,7 @@ from .manifest import ENV_LAYERS, FORMAT, Manifest
 
 RESERVE_BYTES, RESERVE_INODES = 16 << 20, 256  # what a host keeps for itself, its journal and its logs
 _BLOCK = 4096  # what a small file takes on most file systems
+_LONGEST_PEX_ROOT = 80  # with envs/<key>/bin/python3.11 it must fit into the 127 bytes that a kernel reads of a script's first line
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "lustre", "afs", "fuse", "fuseblk"}
 
 
@@ -23,6 +24,7 @@ def refusals(facts: Facts, manifest: Manifest) -> tuple[Problem, ...]:
         *_interpreter(facts, manifest),
         *_libc(facts, manifest),
         *_root(facts),
+        *_place(facts, manifest),
         *_ancestors(facts),
         *facts.pointers,
         *_room(facts, manifest),
@@ -96,6 +98,13 @@ def _root(facts: Facts) -> list[Problem]:
         what = f"{facts.root} is on {kind}, where neither locks nor renames can be relied on."
         problems.append(Problem("root", what, "Name a root on a local disk with --root; shared/ may lie there."))
     return problems
+
+
+def _place(facts: Facts, manifest: Manifest) -> list[Problem]:
+    if manifest.env.kind == "pex" and (len(facts.root) > _LONGEST_PEX_ROOT or any(character.isspace() for character in facts.root)):
+        what = f"{facts.root} holds a space or is longer than {_LONGEST_PEX_ROOT} characters: scripts that pex makes can't start from there."
+        return [Problem("root", what, "Name another with --root, or build with env.kind = \"venv\".")]
+    return []
 
 
 def _ancestors(facts: Facts) -> list[Problem]:

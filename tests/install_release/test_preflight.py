@@ -18,7 +18,7 @@ from builder.install_release.artifact import open_artifact
 from builder.install_release.errors import Problem
 from builder.install_release.facts import Directory, Facts
 from builder.install_release.interpreter import Interpreter, Search
-from builder.install_release.manifest import Layer, Libc, Manifest, Range, Requires
+from builder.install_release.manifest import Env, Layer, Libc, Manifest, Range, Requires
 from tests.releases import FACTS as MANIFEST
 from tests.releases import THIS_TARGET, write_release
 
@@ -122,6 +122,15 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "installer", "python", "libc", "root", "root", "disk", "disk", "shared", "shared/env", "commands",
     ]  # fmt: skip
     assert all(problem.remedy for problem in problems)
+
+
+def test_a_pex_can_not_be_anywhere() -> None:
+    """pex writes the interpreter's path into the first line of its scripts: no space, and not too long. The other kinds don't mind."""
+    pex = replace(WANTED, env=Env("pex", True))
+    for root in ("/srv/a shop", "/srv/" + "x" * 80):
+        (only,) = refused(pex, root=root)
+        assert "scripts that pex makes can't start from there" in only
+        assert refused(root=root) == []
 
 
 def test_what_is_there_already_needs_no_room() -> None:

@@ -1,0 +1,295 @@
+"""Environments on the host: three kinds with one end, made whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from builder import env
+from builder.artifact import write
+from builder.install_release import child, durable, environment, inventory, pin
+from builder.install_release import interpreter as found
+from builder.install_release.artifact import Artifact, open_artifact
+from builder.install_release.errors import ArtifactError, DamagedError, RolledBackError
+from builder.install_release.host import Host
+from builder.install_release.manifest import Env, Libc
+from builder.layers import pack
+from builder.recipe import PythonSpec
+from builder.target import find
+from tests.conftest import PYTHONS
+from tests.releases import FACTS, VERSION, write_release
+from tests.wheels import console, house, raw_wheel, recipe
+
+KINDS = ("venv", "pex", "wheelhouse")
+
+
+def wheels(folder: Path) -> tuple[Path, Path]:
+    """Two wheels: one with a console script and a script of its own, which imports the other; a file of it can't be compiled."""
+    app = {
+        "app.py": b"def main():\n    import library, sys; print(library.__file__, sys.argv[1:])\n",
+        "template.py": b"this is {{ no python\n",
+        "app-1.0.data/scripts/own": b"#!python\nimport library; print(library.__name__)\n",
+        **console("app", "app-x", "app:main"),
+    }
+    library = raw_wheel(folder, "library", {"library/__init__.py": b"", "library/x.py": b""})
+    return raw_wheel(folder, "app", app, metadata=b"Requires-Dist: library\n", executable=["app-1.0.data/scripts/own"]), library
+
+
+def release(kind: str, python: Path, directory: Path, share: bool = True, damage: str = "") -> Artifact:
+    """An artifact for ``python`` whose environment is of this kind. ``damage`` is written into the wheelhouse's requirements."""
+    directory.mkdir(exist_ok=True)
+    builders = find(PythonSpec(version=python.name[6:], interpreter=str(python)))
+    made = house(*wheels(directory / "wheels"))
+    made.wheels = tuple(replace(wheel, sha256=hashlib.sha256(wheel.path.read_bytes()).hexdigest()) for wheel in made.wheels)
+    if damage:
+        made.wheels = tuple(replace(wheel, sha256=hashlib.sha256(damage.encode()).hexdigest()) for wheel in made.wheels)
+    target = replace(builders.target(""), libc=Libc(builders.libc, ""))
+    with TemporaryDirectory() as work:
+        packed = pack(env.trees(recipe(kind), made, builders), Path(work) / "cache", Path(work), jobs=2)
+        return open_artifact(write(replace(FACTS, target=target, env=Env(kind, share)), packed, directory).path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Host]:
+    """A prepared root."""
+    with Host.create(str(tmp_path / "root")) as host:
+        yield host
+
+
+def python_of(version: str, interpreters: Mapping[str, Path]) -> Path:
+    """The physical interpreter of that version."""
+    if version not in interpreters:
+        pytest.skip(f"no Python {version} here")
+    path = found.resolve(str(interpreters[version]), version)
+    return Path(path)
+
+
+def leftovers(root: Host) -> list[str]:
+    """What lies in the staging directory, and environments that have no table."""
+    return [*os.listdir(root.path(".install/staging")), *(key for key in os.listdir(root.path("envs")) if not root.has_environment(key))]
+
+
+def differences(root: Host, key: str) -> list[str]:
+    """How the environment differs from its table."""
+    with root.directory("envs", key) as fd:
+        return [f"{each.kind} {each.path}" for each in inventory.compare(environment.read(root, key).entries, inventory.scan(fd))]
+
+
+def test_a_path_with_spaces_is_no_obstacle(tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
+    """Scripts of the kinds that can be made below any path run from a root with a space and a quote. (For a pex, preflight refuses it.)"""
+    interpreter = found.ask(str(python_of(VERSION, interpreters)))
+    for kind in ("venv", "wheelhouse"):
+        with release(kind, Path(interpreter.executable), tmp_path / kind) as artifact, Host.create(str(tmp_path / "it's a root")) as root:
+            key = environment.make(artifact, root, interpreter)
+            shown = subprocess.run([root.path("envs", key, "bin", "app-x")], capture_output=True, text=True, check=True)
+            assert shown.stdout.startswith(root.path("envs", key))
+
+
+COMBINATIONS = [(kind, version) for kind in KINDS for version in (PYTHONS if kind == "venv" else (PYTHONS[0], VERSION, PYTHONS[-1]))]
+
+
+@pytest.mark.parametrize(("kind", "version"), dict.fromkeys(COMBINATIONS))
+def test_every_kind_ends_at_the_same_commands(kind: str, version: str, tmp_path: Path, root: Host, interpreters: Mapping[str, Path]) -> None:
+    """In each kind, on old and new Pythons, scripts run from anywhere and are pinned, nothing is left over, and the table says what is there."""
+    python = python_of(version, interpreters)
+    umask = os.umask(0o077)
+    try:
+        with release(kind, python, tmp_path) as artifact:
+            interpreter = found.ask(str(python))
+            assert found.mismatches(artifact.manifest.target, interpreter) == ()
+            key = environment.make(artifact, root, interpreter)
+    finally:
+        os.umask(umask)
+    there = Path(root.path("envs", key))
+    shown = subprocess.run([there / "bin" / "app-x", "a b"], cwd="/", capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert (shown.stdout, shown.stderr) == (f"{there}/lib/{python.name}/site-packages/library/__init__.py ['a b']\n", "")
+    assert subprocess.run([there / "bin" / "own"], capture_output=True, text=True, check=True).stdout == "library\n"
+    assert [os.readlink(there / "bin" / name) for name in ("python", "python3", python.name)] == [str(python), "python", "python"]
+    assert (there / "lib" / python.name / "site-packages" / pin.NAME).read_text() == pin.PTH
+    assert not list(there.glob("bin/[aA]ctivate*"))
+    cached = {path.name.partition(".")[0] for path in there.rglob("site-packages/**/*.pyc")}
+    assert {"app", "__init__", "x"} <= cached
+    assert leftovers(root) == []
+    assert differences(root, key) == []
+    modes = {path.lstat().st_mode & 0o7777 for path in there.rglob("*") if not path.is_symlink()}
+    assert modes == {0o644, 0o755}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_byte_code_is_used_and_never_checked(kind: str, tmp_path: Path, root: Host, interpreters: Mapping[str, Path]) -> None:
+    """The byte code of an environment is of the kind that is not compared with its source, whatever made it."""
+    with release(kind, python_of(VERSION, interpreters), tmp_path) as artifact:
+        key = environment.make(artifact, root, found.ask(found.resolve(sys.executable, VERSION)))
+    for cached in Path(root.path("envs", key)).rglob("library/__pycache__/*.pyc"):
+        assert cached.read_bytes()[4:8] == b"\1\0\0\0"
+
+
+def test_an_environment_that_is_there_is_used(tmp_path: Path, root: Host, interpreters: Mapping[str, Path]) -> None:
+    """Made twice it is one, untouched; another interpreter, or a release that does not share, gets its own."""
+    interpreter = found.ask(str(python_of(VERSION, interpreters)))
+    with release("venv", Path(interpreter.executable), tmp_path) as artifact:
+        key = environment.make(artifact, root, interpreter)
+        before = Path(root.path("envs", key)).stat()
+        assert environment.make(artifact, root, interpreter) == key
+        assert Path(root.path("envs", key)).stat() == before
+        assert environment.key(artifact.manifest, replace(interpreter, version="3.99.1"), artifact.id) != key
+        assert environment.key(artifact.manifest, interpreter, "another") == key
+        alone = replace(artifact.manifest, env=Env("venv", False))
+        assert environment.key(alone, interpreter, "one") != environment.key(alone, interpreter, "another")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_crash_left_is_made_again(kind: str, tmp_path: Path, root: Host, interpreters: Mapping[str, Path]) -> None:
+    """A directory without a table, and a stage, are removed and the environment is made whole."""
+    interpreter = found.ask(str(python_of(VERSION, interpreters)))
+    with release(kind, Path(interpreter.executable), tmp_path) as artifact:
+        key = environment.key(artifact.manifest, interpreter, artifact.id)
+        for left in (root.path("envs", key, "bin"), root.path(".install/staging", f"env-{key}", "pex-root")):
+            os.makedirs(left)
+            Path(left, "half").write_text("")
+        assert environment.make(artifact, root, interpreter) == key
+    assert differences(root, key) == []
+    assert leftovers(root) == []
+    assert not Path(root.path("envs", key, "bin/half")).exists()
+
+
+def test_a_wheel_that_is_not_what_was_locked_is_refused(tmp_path: Path, root: Host, interpreters: Mapping[str, Path]) -> None:
+    """pip demands every hash; what it says is passed on, and nothing is left behind."""
+    interpreter = found.ask(str(python_of(VERSION, interpreters)))
+    with release("wheelhouse", Path(interpreter.executable), tmp_path, damage="other") as artifact, pytest.raises(RolledBackError) as failed:
+        environment.make(artifact, root, interpreter)
+    assert failed.value.status == 4
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in str(failed.value.problems[0])
+    assert os.listdir(root.path("envs")) == os.listdir(root.path(".install/staging")) == os.listdir(root.path(".install/envs")) == []
+
+
+def test_an_artifact_that_claims_what_the_host_makes_is_refused(tmp_path: Path, root: Host) -> None:
+    """A layer with ``bin/python`` or ``pyvenv.cfg`` is no valid one, and leaves nothing."""
+    interpreter = found.ask(found.resolve(sys.executable, VERSION))
+    for number, claimed in enumerate(("bin/python", "pyvenv.cfg")):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        with open_artifact(write_release(directory, {"env": {claimed: "x"}}).path) as artifact, pytest.raises(ArtifactError) as refused:
+            environment.make(artifact, root, interpreter)
+        assert "the host's to make" in str(refused.value.problems[0])
+    assert leftovers(root) == []
+
+
+def test_an_environment_without_packages_is_legal(tmp_path: Path, root: Host) -> None:
+    """An application that depends on nothing gets an interpreter of its own, pinned."""
+    interpreter = found.ask(found.resolve(sys.executable, VERSION))
+    with open_artifact(write_release(tmp_path, {"src": {"a.py": ""}}).path) as artifact:
+        key = environment.make(artifact, root, interpreter)
+    shown = subprocess.run([root.path("envs", key, "bin/python"), "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"{root.path('envs', key)}\n"
+    assert differences(root, key) == []
+
+
+def test_every_change_is_found(tmp_path: Path, root: Host) -> None:
+    """Added, removed, edited, re-moded, re-linked and replaced paths are each told by their name and kind."""
+    interpreter = found.ask(found.resolve(sys.executable, VERSION))
+    files = {f"lib/{name}": "same length" for name in ("edited", "grown", "removed", "moded", "replaced", "kept")}
+    with open_artifact(write_release(tmp_path, {"env": {**files, "lib/link": Path("kept")}}).path) as artifact:
+        key = environment.make(artifact, root, interpreter)
+    lib = Path(root.path("envs", key, "lib"))
+    (lib / "edited").write_text("SAME LENGTH")
+    (lib / "grown").write_text("longer than it was")
+    (lib / "removed").unlink()
+    (lib / "moded").chmod(0o664)
+    (lib / "replaced").unlink()
+    (lib / "replaced").mkdir()
+    (lib / "link").unlink()
+    (lib / "link").symlink_to("edited")
+    (lib / "added.pth").write_text("import evil")
+    os.mkfifo(lib / "pipe")
+    assert differences(root, key) == [
+        "added lib/added.pth",
+        "edited lib/edited",
+        "edited lib/grown",
+        "re-linked lib/link",
+        "re-moded lib/moded",
+        "added lib/pipe",
+        "removed lib/removed",
+        "replaced lib/replaced",
+    ]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}\n", b"not json\n", b'{"format":2,"key":"k","interpreter":"i","layers":[],"entries":[\n]}\n'])
+def test_a_damaged_table_is_said_to_be_one(damage: bytes, root: Host) -> None:
+    """A table that is torn, of another format or no JSON is a typed error."""
+    Path(root.path(".install/envs/0123.json")).write_bytes(damage)
+    with pytest.raises(DamagedError):
+        environment.read(root, "0123")
+
+
+def test_the_table_is_one_json_object_with_an_entry_a_line(tmp_path: Path, root: Host) -> None:
+    """Any JSON reader reads it whole, and ours line by line; both see the same, names with odd characters included."""
+    interpreter = found.ask(found.resolve(sys.executable, VERSION))
+    with open_artifact(write_release(tmp_path, {"env": {"lib/é ü\u4e2d": "x"}}).path) as artifact:
+        key = environment.make(artifact, root, interpreter)
+    data = Path(root.path(".install/envs", f"{key}.json")).read_bytes()
+    assert [entry["path"] for entry in json.loads(data)["entries"]] == [entry.path for entry in environment.read(root, key).entries]
+    assert environment.to_bytes(environment.read(root, key)) == data
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from builder.install_release import environment, interpreter
+from builder.install_release.artifact import open_artifact
+from builder.install_release.host import Host
+with open_artifact(sys.argv[2]) as artifact, Host.create(sys.argv[3]) as host:
+    print(environment.make(artifact, host, interpreter.find(artifact.manifest.target, sys.argv[4]).interpreter))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_ordinary_user_without_network_makes_each_kind(kind: str, tmp_path: Path) -> None:
+    """As a user without a passwd entry's home, in an empty network namespace, on the system's own Python in isolated mode."""
+    system = Path(found.resolve("/usr/bin/python3", VERSION)) if os.path.exists("/usr/bin/python3") else None
+    if system is None or system.name != f"python{VERSION}":
+        pytest.skip(f"no Python {VERSION} in /usr/bin")
+    with TemporaryDirectory() as name:
+        public = Path(name)
+        public.chmod(0o755)
+        with release(kind, system, public) as artifact:
+            path = Path(artifact.name)
+        installer = public / "installer" / "builder"
+        subprocess.run(["cp", "-r", Path(environment.__file__).parent.parent / "install_release", "."], cwd=_made(installer), check=True)
+        (installer / "__init__.py").write_text("")
+        own = public / "own"
+        own.mkdir()
+        os.chown(own, 65534, 65534)
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-c", "-n"]
+        command = [*nobody, str(system), "-I", "-S", "-B", "-c", PROGRAM, str(public / "installer"), str(path), str(own / "root"), str(system)]
+        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, cwd="/")
+        assert done.returncode == 0, done.stderr
+        shown = subprocess.run([own / "root" / "envs" / done.stdout.strip() / "bin" / "app-x"], capture_output=True, text=True, check=True)
+        assert "library/__init__.py" in shown.stdout
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    return directory
+
+
+def test_the_stage_is_private_and_its_children_write_only_there(tmp_path: Path, root: Host, interpreters: Mapping[str, Path]) -> None:
+    """HOME, TMPDIR and pex's root of a child are below the stage: nothing outside the root is written."""
+    interpreter = found.ask(str(python_of(VERSION, interpreters)))
+    with release("pex", Path(interpreter.executable), tmp_path) as artifact:
+        before = {path for place in (tmp_path, Path.home()) for path in place.rglob("*") if not str(path).startswith(root.root)}
+        environment.make(artifact, root, interpreter)
+        after = {path for place in (tmp_path, Path.home()) for path in place.rglob("*") if not str(path).startswith(root.root)}
+    assert after == before
+    assert child.scrubbed() == {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
+    assert not durable.exists(root.fd, "tmp")
