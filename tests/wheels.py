@@ -24,7 +24,7 @@ from builder.target import Interpreter, find
 from tests.conftest import KEPT
 from tests.integration.applications import online
 
-# Between them: C extensions, headers, data files, scripts, scripts named after the interpreter, templates that don't compile, executables.
+# Between them: C extensions, headers, data files, scripts, templates that don't compile, executables.
 REAL = (
     "django==5.2.8",
     "greenlet==3.2.4",
@@ -32,7 +32,6 @@ REAL = (
     "jmespath==1.0.1",
     "jupyterlab-pygments==0.3.0",
     "markupsafe==3.0.3",
-    "pip==25.3",
     "pyyaml==6.0.3",
 )
 

@@ -31,14 +31,17 @@ def main() -> None:
     root, prefix, mode, *paths = sys.stdin.buffer.read().decode().splitlines()
     flags = 0b11 if mode == "checked" else 0b01
     suffix = "." + sys.implementation.cache_tag + ".pyc"
-    made = []
+    made: "list[str]" = []
+    folders: "set[str]" = set()
     for path in paths:
         data = compile_file(os.path.join(root, path), prefix + path, flags)
         if data is None:
             continue
         folder, _, name = path.rpartition("/")
         cache = os.path.join(folder, "__pycache__")
-        os.makedirs(os.path.join(root, cache), exist_ok=True)
+        if cache not in folders:
+            os.makedirs(os.path.join(root, cache), exist_ok=True)
+            folders.add(cache)
         target = os.path.join(cache, name[: -len(".py")] + suffix)
         with open(os.path.join(root, target), "wb") as out:
             out.write(data)

@@ -72,6 +72,7 @@ class Files(WheelDestination):
     _rows: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sources: set[str] = field(default_factory=set)
     _scripts: dict[str, bytes] = field(default_factory=dict)
+    _folders: set[str] = field(default_factory=set)
 
     def write_script(self, name: str, module: str, attr: str, section: str) -> RecordEntry:
         """Kept until the end: it takes the place of a file of the same name."""
@@ -119,9 +120,12 @@ class Files(WheelDestination):
         self._rows[where] = (f"sha256={digest}", str(len(data)))
 
     def _open(self, where: str, executable: bool) -> BinaryIO:
-        path = self.root / where
+        path = f"{self.root}/{where}"
+        folder = posixpath.dirname(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if folder not in self._folders:
+                os.makedirs(folder, exist_ok=True)
+                self._folders.add(folder)
             # What comes later in a wheel takes the place of what came before, as it does for pip.
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
