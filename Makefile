@@ -26,6 +26,7 @@ test: packages $(STAMP)  ## run every test (TESTS=path picks some); installs the
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check --quiet .
 	.venv/bin/mypy
 
 packages:

@@ -58,11 +58,10 @@ def visit(clone: Path) -> Iterator[Visit]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         environment["PORT"] = str(free.getsockname()[1])
+    command = ["bash", "-euo", "pipefail", "-c", five_minutes()]
     try:
-        yield Visit(clone, environment, subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", five_minutes()],
-            cwd=clone, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False,
-        ))
+        done = subprocess.run(command, cwd=clone, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False)
+        yield Visit(clone, environment, done)
     finally:
         for pid in (home / "tmp").glob("*/pid"):  # what a failure half-way left running
             os.kill(int(pid.read_text()), signal.SIGTERM)
