@@ -26,6 +26,7 @@ from .unpack import Destination, unpack
 FORMAT = 1
 # pip, but for what its HTTP library does when it is imported: it tries out whether a socket can be bound to IPv6's loopback.
 _PIP = "import runpy, socket, sys; socket.has_ipv6 = False; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('pip', run_name='__main__')"
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # made once: an environment has tens of thousands of entries
 DEADLINE = 1800.0  # seconds for one child: pip on a slow disk with a large wheelhouse
 MAX_TABLE_BYTES = 256 << 20
 
@@ -83,8 +84,8 @@ def make(artifact: Artifact, root: Host, interpreter: Interpreter, *, on_entry: 
 def to_bytes(environment: Environment) -> bytes:
     """The table: one JSON object with an entry on each line, so that it can be read line by line."""
     head = {"format": FORMAT, "interpreter": environment.interpreter, "key": environment.key, "layers": list(environment.layers)}
-    lines = b",\n".join(canonical(inventory.to_json(entry)).rstrip(b"\n") for entry in environment.entries)
-    return canonical(head)[:-2] + b',"entries":[\n' + lines + b"\n]}\n"
+    lines = ",\n".join(_ENCODER.encode(inventory.to_json(entry)) for entry in environment.entries)
+    return canonical(head)[:-2] + b',"entries":[\n' + lines.encode("ascii") + b"\n]}\n"
 
 
 def read(root: Host, name: str) -> Environment:
