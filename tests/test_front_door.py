@@ -155,6 +155,15 @@ def test_ci_runs_what_the_readme_tells_a_contributor() -> None:
     assert "`make lint` and `make test`" in README
 
 
+def test_no_file_names_a_package_index() -> None:
+    """Where packages come from is pip's own configuration: no file of this repository names the public index, a lock least of all."""
+    names = ["pypi" + ".org", "python" + "hosted"]
+    found = subprocess.run(
+        ["git", "grep", "-I", "-n", *(word for name in names for word in ("-e", name))], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert found.stdout == ""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_somewhere(page: str) -> None:
     """Every relative link of a page is a file or folder of this repository."""
