@@ -35,13 +35,14 @@ facts = {
     "abi": "cp%d%d%s" % (sys.version_info[0], sys.version_info[1], getattr(sys, "abiflags", "")),
 }
 try:
-    import importlib.util, os, sysconfig
+    import importlib.util, os
     names = ("ctypes", "dataclasses", "email", "json", "logging", "subprocess", "zlib")
     facts["missing"] = [name for name in names if importlib.util.find_spec(name) is None]
-    machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    machine = "%s_%s" % (sys.platform, os.uname()[4])
     if sys.maxsize < 2 ** 32:
         machine = {"linux_x86_64": "linux_i686", "linux_aarch64": "linux_armv8l"}.get(machine, machine)
     if facts["implementation"] != "cpython":
+        import sysconfig  # asks name services for the user's home when it is asked
         facts["abi"] = "_".join((sysconfig.get_config_var("SOABI") or "").split("-")[:2])
     try:
         libc = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
