@@ -11,7 +11,19 @@ _SHEBANG = b"#!/usr/bin/python3 -IS\n"
 _MAIN = b"""\
 import sys
 
-from install_release.cli import main
+
+def refuse(why):
+    sys.stderr.write("install-release: %s Nothing was changed.\\n" % why)
+    sys.exit(3)
+
+
+# In words that the oldest Python understands, and a stripped one (Debian's python3-minimal) too.
+if sys.version_info < (3, 9):
+    refuse("needs Python 3.9 or newer, this is %d.%d." % sys.version_info[:2])
+try:
+    from install_release.cli import main
+except ImportError as error:
+    refuse("this Python lacks %s of the standard library. Install all of python3." % (getattr(error, "name", None) or error))
 
 sys.exit(main())
 """
