@@ -49,8 +49,13 @@ def compare(before: Manifest, before_id: str, after: Manifest) -> Changes:
 
 def packages(manifest: Manifest) -> Mapping[str, str]:
     """The distributions that travel as layers of their own: normalised name → version."""
-    matches = (_WHEEL.fullmatch(layer.name) for layer in manifest.layers if layer.kind == "wheel")
-    return {re.sub(r"[-_.]+", "-", match["name"]).lower(): match["version"] for match in matches if match}
+    return dict(found for layer in manifest.layers if layer.kind == "wheel" and (found := package(layer.name)))
+
+
+def package(layer: str) -> tuple[str, str] | None:
+    """Normalised name and version in the name of a layer of kind ``wheel``; None for any other."""
+    match = _WHEEL.fullmatch(layer)
+    return (re.sub(r"[-_.]+", "-", match["name"]).lower(), match["version"]) if match else None
 
 
 def last_of(name: str, directory: Path) -> tuple[Manifest, str] | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from . import changes
 from .changes import Changes, Package
 from .errors import BuildError, Problem
 from .install_release.manifest import Manifest
@@ -77,7 +78,7 @@ def _wheelhouse(house: Wheelhouse) -> str:
 
 
 def _layers(layers: Sequence[PackedLayer]) -> str:
-    new = [layer.name for layer in layers if not layer.cached]
+    new = [layer_name(layer.name) for layer in layers if not layer.cached]
     cached = len(layers) - len(new)
     return f"{len(layers)}, {size(sum(layer.bytes for layer in layers))}; {cached} from the cache" + (f", made: {some(new, 4)}" if new else "")
 
@@ -126,6 +127,7 @@ def outcome_value(outcome: Outcome) -> dict[str, Any]:
         "target": asdict(manifest.target),
         "layers": [{key: getattr(layer, key) for key in ("name", "kind", "bytes", "cached", "files", "size")} for layer in built.layers],
         "changes": asdict(outcome.changes) if outcome.changes else None,
+        "shared_files": [problem.where for problem in outcome.shared],
         "seconds": dict(outcome.seconds),
     }
 
@@ -149,24 +151,32 @@ def inspection_value(found: Inspection) -> dict[str, Any]:
 
 def summary(outcome: Outcome) -> Iterator[str]:
     """What a build made: where, how big, what is new in it, and what to do next."""
-    built, changes = outcome.built, outcome.changes
-    if changes is not None:
-        yield labelled("changed", changed(changes, built.id))
+    built = outcome.built
+    if outcome.changes is not None:
+        yield labelled("changed", changed(outcome.changes, built.id))
     took = sum(outcome.seconds.values())
     yield f"→ {built.path}   {size(built.bytes)}   id {built.id}   {took:.1f} s"
     yield f"  sha256 {built.sha256}"
     yield "  next: scp it to a host and run install-release"
 
 
-def changed(changes: Changes, identity: str) -> str:
+def changed(found: Changes, identity: str) -> str:
     """What is new since the last artifact, in one line or a few."""
-    if changes.since_id == identity:
-        return f"nothing: {changes.since} is the same release"
-    since = f"since {changes.since} ({changes.since_id})"
-    if not changes.layers and not changes.packages:
+    if found.since_id == identity:
+        return f"nothing: {found.since} is the same release"
+    since = f"since {found.since} ({found.since_id})"
+    if not found.layers and not found.packages:
         return f"no layer, {since}: only the installer, or what is asked of the host"
-    new = f"\n{size(changes.new_bytes)} in {count(len(changes.layers), 'new layer')}: {some(changes.layers)}" if changes.layers else ""
-    return f"{package_list(changes.packages) or 'no package'}, {since}{new}"
+    lines = [f"{package_list(found.packages) or 'no package'}, {since}"]
+    if found.layers:
+        lines.append(f"{size(found.new_bytes)} in {count(len(found.layers), 'new layer')}: {some([*map(layer_name, found.layers)])}")
+    return "\n".join(lines)
+
+
+def layer_name(name: str) -> str:
+    """A layer in few words: that of a wheel is called by its distribution."""
+    found = changes.package(name)
+    return " ".join(found) if found else name
 
 
 def package_list(packages: Sequence[Package]) -> str:
