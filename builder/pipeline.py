@@ -22,6 +22,7 @@ from .artifact import Built
 from .changes import Changes
 from .develop import Developed
 from .errors import ArtifactError, Problem
+from .install_release.manifest import ENV_LAYERS
 from .lock import Lock, Locked
 from .recipe import Recipe
 from .source import Source
@@ -45,11 +46,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An artifact, what it has that the last one of its name had not (None: it is the first), and seconds by stage."""
+    """An artifact, what it has that the last one of its name had not (None: it is the first), seconds by stage, and the files that several of
+    its wheels hold alike (told when the wheels are new together)."""
 
     built: Built
     changes: Changes | None
     seconds: Mapping[str, float]
+    shared: tuple[Problem, ...] = ()
 
 
 class Progress(Protocol):
@@ -106,7 +109,9 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
         built = run("artifact", artifact.write, manifest, packed, options.out)
-    return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds)
+        new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
+        shared = env.shared_files(house, interpreter) if new_together else ()
+    return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds, shared)
 
 
 def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:

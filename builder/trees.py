@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from .env.bytecode import compile_tree
+from .env.keys import key
 from .errors import Problem, RecipeError
 from .install_release.manifest import canonical
 from .layers import Tree
@@ -29,7 +30,7 @@ def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
         if recipe.env.byte_code:
             compile_tree(interpreter, root / "src", "checked-hash")
 
-    return Tree("src", "src", _key(fingerprint(tree), interpreter.identity if recipe.env.byte_code else ""), make)
+    return Tree("src", "src", key(fingerprint(tree), interpreter.identity if recipe.env.byte_code else ""), make)
 
 
 def configuration(tree: Path, recipe: Recipe) -> Tree | None:
@@ -39,7 +40,7 @@ def configuration(tree: Path, recipe: Recipe) -> Tree | None:
     path = recipe.locate(recipe.etc, tree)
     if not path.is_dir():
         raise RecipeError("the recipe names a directory that is not there", [Problem("etc", f'"{recipe.etc}" is no directory of the source.')])
-    return Tree("etc", "etc", _key(fingerprint(path)), lambda root: copy(path, root / "etc"))
+    return Tree("etc", "etc", key(fingerprint(path)), lambda root: copy(path, root / "etc"))
 
 
 def fingerprint(root: Path) -> str:
@@ -62,7 +63,3 @@ def fingerprint(root: Path) -> str:
 def copy(tree: Path, into: Path) -> None:
     """Copy a tree, links as links. Times and owners are nothing that a layer records."""
     shutil.copytree(tree, into, symlinks=True, copy_function=shutil.copy)
-
-
-def _key(*went_in: str) -> str:
-    return hashlib.sha256(canonical(went_in)).hexdigest()

@@ -56,6 +56,7 @@ ACCEPTED = (
         },
         {"executable": ["data-1.0.data/scripts/data-x", "data-1.0.data/scripts/data-y.py"]},
     ),
+    Nasty("Head_Ers", {"Head_Ers-1.0.data/headers/x.h": b""}),
     Nasty("over", [("over.py", b"a = 1\n"), ("over-1.0.data/purelib/over.py", b"a = 2\n")]),
     Nasty("otherdata", {"otherdata.py": b"", "Other.Data-1.data/data/share/other": b""}),
     Nasty("dotted", {"./dotted/a.py": b"", "dotted//b.py": b"", "dotted/x/../c.py": b""}),

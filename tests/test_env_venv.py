@@ -142,7 +142,7 @@ def test_files_that_are_alike_are_reported(interpreter: Interpreter, tmp_path: P
     """The same __init__.py in two wheels of a namespace package is no conflict, and is told."""
     wheels = [raw_wheel(tmp_path, name, {"space/__init__.py": b"pass\n", f"space/{name}.py": b""}) for name in ("one", "two")]
     venv.refuse_conflicts(house(*wheels), interpreter)
-    shared = venv.shared_files(house(*wheels), interpreter)
+    shared = env.shared_files(house(*wheels), interpreter)
     assert [str(problem) for problem in shared] == [
         f"{interpreter.paths['purelib']}/space/__init__.py: is in one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl, with the same contents."
     ]

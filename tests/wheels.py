@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from builder.recipe import EnvSpec, PythonSpec
 from builder.target import Interpreter, find
@@ -100,7 +101,7 @@ def pip_install(python: Path, environment: Path, wheels: Sequence[Path], *option
     """A virtual environment of ``python``, and pip's own idea of these wheels in it."""
     if not environment.exists():
         subprocess.run([python, "-m", "venv", "--without-pip", environment], check=True)
-    names = ["==".join(path.name.split("-")[:2]) for path in wheels]
+    names = [f"{canonicalize_name(path.name.split('-')[0])}=={path.name.split('-')[1]}" for path in wheels]  # as a lock spells them
     places = sorted({f"--find-links={path.parent}" for path in wheels})
     options = ("--no-index", "--no-deps", *places, *options)
     command = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", *options, *names]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ..errors import Problem
 from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
@@ -28,3 +29,10 @@ def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[
     """The trees of the environment that ``recipe`` asks for. Each kind is imported when it is wanted, since some take long to import."""
     kind = cast(Kind, import_module(f".{recipe.env.kind}", __name__))
     return kind.trees(recipe, house, interpreter)
+
+
+def shared_files(house: Wheelhouse, interpreter: Interpreter) -> tuple[Problem, ...]:
+    """The files that several wheels hold with the same contents (the namespace packages of old do): no reason to refuse, but to know."""
+    from .venv import alike  # see trees
+
+    return alike(house, interpreter)

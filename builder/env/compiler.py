@@ -31,8 +31,8 @@ def main() -> None:
     root, prefix, mode, *paths = sys.stdin.buffer.read().decode().splitlines()
     flags = 0b11 if mode == "checked" else 0b01
     suffix = "." + sys.implementation.cache_tag + ".pyc"
-    made: "list[str]" = []
-    folders: "set[str]" = set()
+    made: list[str] = []
+    folders: set[str] = set()
     for path in paths:
         data = compile_file(os.path.join(root, path), prefix + path, flags)
         if data is None:

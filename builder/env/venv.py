@@ -69,8 +69,8 @@ def refuse_conflicts(house: Wheelhouse, interpreter: Interpreter) -> None:
         raise EnvError("the wheels don't make one environment", problems, next_step="change what is declared, and lock again")
 
 
-def shared_files(house: Wheelhouse, interpreter: Interpreter) -> tuple[Problem, ...]:
-    """The files that several wheels hold with the same contents (the namespace packages of old do): no reason to refuse, but to know."""
+def alike(house: Wheelhouse, interpreter: Interpreter) -> tuple[Problem, ...]:
+    """Every path that two wheels claim with the same contents."""
     by_path = _by_path(_all_claims(house, interpreter))
     return tuple(Problem(path, f"is in {_names(found)}, with the same contents.") for path, found in by_path if len({c.content for c in found}) == 1)
 
