@@ -24,8 +24,8 @@ UNTRUSTED = {"marshal", "pickle", "shelve", "tarfile", "zipfile"}
 """What must not meet an artifact on production: tarfile's extraction can be led outside, and the others run what they read."""
 
 RENAMES = {"os.rename", "os.renames", "os.replace", "shutil.move"}
-PROGRAMS = {"env/compiler.py"}
-"""Run by the target interpreter, as programs of their own: what they answer goes to standard output."""
+PROGRAMS = {"env/compiler.py", "install_release/bin_run.py"}
+"""Run by the target interpreter, as programs of their own: what they answer goes to standard output or standard error."""
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys

@@ -153,8 +153,10 @@ class _Making:
             durable.remove_tree(staging, self.stage)
 
     def clear(self) -> None:
-        """Remove what an earlier, killed making left: never what has a table."""
+        """Remove what an earlier, killed making left, or this one. The table goes first: without it there is no environment."""
         self.clear_stage()
+        with self.root.directory(host.ENV_TABLES) as tables:
+            durable.remove_name(tables, f"{self.name}.json")
         with self.root.directory(host.ENVS) as envs:
             durable.remove_tree(envs, self.name)
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -265,6 +266,17 @@ def test_a_path_that_a_script_cannot_hold_is_refused(path: str) -> None:
     """An interpreter's path that shell and Python would read differently is refused, never written."""
     with pytest.raises(RefusedError, match="can't be written"):
         launcher.render(path, "1")
+
+
+def test_the_installer_holds_the_program_inside_its_zip_file(tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
+    """From a zip file, on the oldest Python and in isolated mode, the same text is rendered."""
+    package = Path(launcher.__file__).parent
+    with zipfile.ZipFile(tmp_path / "installer.zip", "w") as archive:
+        for source in package.glob("*.py"):
+            archive.write(source, f"install_release/{source.name}")
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from install_release import launcher; sys.stdout.buffer.write(launcher.render('/p', '1'))"
+    command = [next(iter(interpreters.values())), "-I", "-S", "-W", "error", "-c", program, str(tmp_path / "installer.zip")]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == launcher.render("/p", "1")
 
 
 # What systemd's own tests expect of its reader (test-env-file), and cases around them.
