@@ -154,6 +154,8 @@ def summary(outcome: Outcome) -> Iterator[str]:
     built = outcome.built
     if outcome.changes is not None:
         yield labelled("changed", changed(outcome.changes, built.id))
+    if outcome.shared:
+        yield labelled("shared", f"{count(len(outcome.shared), 'file')} in several wheels, alike: {some([each.where for each in outcome.shared], 3)}")
     took = sum(outcome.seconds.values())
     yield f"→ {built.path}   {size(built.bytes)}   id {built.id}   {took:.1f} s"
     yield f"  sha256 {built.sha256}"
