@@ -11,14 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from virtualenv.seed.wheels.embed import get_embed_wheel
-
 from .errors import BuildError, Problem
 from .run import Completed, failure, redact, run
 from .target import Interpreter
 
 # Settings of a user's pip that would change what a lock means, or ask for something that nobody can answer.
-_DROPPED = tuple(f"PIP_{name}" for name in ["REQUIREMENT", "CONSTRAINT", "BUILD_CONSTRAINT", "TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "DEST", "WHEEL_DIR"])
+_DROPPED = ("REQUIREMENT", "CONSTRAINT", "BUILD_CONSTRAINT", "TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "DEST", "WHEEL_DIR")
 _SET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_NO_COLOR": "1", "PIP_PROGRESS_BAR": "off", "COLUMNS": "400"}
 OWN_SETTINGS = {**_SET, "PIP_CONFIG_FILE": os.devnull}  # of a pip that has no business with the user's configuration
 OLDEST_OWN = (3, 10)  # pip 26.3 runs on nothing older
@@ -32,6 +30,8 @@ def command(interpreter: Interpreter, python: Path | None = None) -> list[str]:
     executable = str(python or interpreter.executable)
     if tuple(int(part) for part in interpreter.python.split(".")) >= OLDEST_OWN:
         return [sys.executable, "-I", "-m", "pip", "--python", executable]
+    from virtualenv.seed.wheels.embed import get_embed_wheel  # slow to import, and seldom wanted
+
     wheel = get_embed_wheel("pip", interpreter.python)
     assert wheel is not None, "virtualenv carries a pip for every version it supports"
     return [executable, "-I", f"{wheel.path}/pip"]
@@ -39,11 +39,13 @@ def command(interpreter: Interpreter, python: Path | None = None) -> list[str]:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a pip that may use the network: the user's, so that index, netrc and keyring work."""
-    inherited = {key: value for key, value in os.environ.items() if key not in _DROPPED and not key.startswith("PYTHON")}
+    inherited = {key: value for key, value in os.environ.items() if key.removeprefix("PIP_") not in _DROPPED and not key.startswith("PYTHON")}
     return {**inherited, **_SET, **(extra or {})}
 
 
-def pip(argv: Sequence[str | Path], *, what: str, error: type[BuildError], env: Mapping[str, str], cwd: Path | None = None, offline: bool = False) -> str:
+def pip(
+    argv: Sequence[str | Path], *, what: str, error: type[BuildError], env: Mapping[str, str], cwd: Path | None = None, offline: bool = False
+) -> str:
     """Run pip (``command`` and what it is to do) and return what it said. A failure is ``error``, in words where the reason is a known one."""
     completed = run(argv, what=what, error=error, cwd=cwd, env=env, log=True, offline=offline, check=False)
     if completed.returncode != 0:
