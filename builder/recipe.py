@@ -375,7 +375,10 @@ def load(path: Path) -> Recipe:
     if not deps.lock and (deps.requirements or deps.packages or deps.pyproject):
         # A dot ends the name in pylock.NAME.toml.
         deps = dataclasses.replace(deps, lock=f"{RECIPE_PREFIX}pylock.{recipe.name.replace('.', '-')}.toml")
-    return dataclasses.replace(recipe, path=path.absolute(), root=recipe.root or f"/srv/{recipe.name}", dependencies=deps)
+    python = recipe.python
+    if python.interpreter and "/" in python.interpreter:
+        python = dataclasses.replace(python, interpreter=str(path.absolute().parent / python.interpreter))
+    return dataclasses.replace(recipe, path=path.absolute(), root=recipe.root or f"/srv/{recipe.name}", python=python, dependencies=deps)
 
 
 def keys(kind: Any = Recipe, where: str = "") -> Iterator[str]:

@@ -143,6 +143,13 @@ def test_lock_has_a_default_where_something_is_declared(tmp_path: Path, text: st
     assert load(written(tmp_path, text)).dependencies.lock == lock
 
 
+@pytest.mark.parametrize(("written_as", "read_as"), [("python3.11", "python3.11"), ("/usr/bin/python3", "/usr/bin/python3"), ("bin/py", "{}/bin/py")])
+def test_an_interpreter_is_a_command_or_a_path(tmp_path: Path, written_as: str, read_as: str) -> None:
+    """A path of an interpreter is relative to the recipe's folder, wherever the build is started; a bare name is looked up on PATH."""
+    recipe = load(written(tmp_path, f'name = "x"\n[python]\ninterpreter = "{written_as}"'))
+    assert recipe.python.interpreter == read_as.format(tmp_path)
+
+
 def test_names_of_distributions_are_normalised(tmp_path: Path) -> None:
     """sdists, extras and groups are compared by their normalised names."""
     text = 'name = "x"\n[dependencies]\npyproject = "p.toml"\nsdists = ["Foo_Bar"]\nextras = ["A.b"]\ngroups = ["C_d"]'
