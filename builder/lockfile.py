@@ -47,7 +47,8 @@ class Locked:
     """One distribution. ``kind``: ``file`` (``hashes`` are the sha256 of the files that will do), ``vcs`` (``url`` and ``commit``) or ``directory``.
 
     ``version`` is empty when only building tells. ``filename`` and ``url`` are empty when the lock doesn't name the file.
-    ``path`` is a directory's, or that of the distribution in a repository or archive (``subdirectory``).
+    ``direct``: the file is to be had at its ``url`` alone, or lies in the source at ``path``, where a directory is too. ``subdirectory`` is that of
+    the distribution in its repository or archive.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Locked:
     url: str = ""
     commit: str = ""
     path: str = ""
+    subdirectory: str = ""
+    direct: bool = False
 
     @property
     def from_source(self) -> bool:
@@ -119,18 +122,21 @@ def pylock_text(packages: Sequence[Mapping[str, Any]], made_for: str, made_from:
 
 
 def requirements_text(entries: Sequence[Locked], made_for: str = "", made_from: Mapping[str, Sequence[str]] | None = None) -> str:
-    """A requirements file of ``entries``, pinned and hashed, naming no index. Directories have no place in one: ``LockError``."""
+    """A requirements file of ``entries``, pinned and hashed, naming no index. Parts of the source have no place in one: ``LockError``."""
     lines = []
     if made_from is not None:
         lines.append(f"# Made by {TOOL} lock for {made_for}, from:")
         lines += [f"#   {where}: {line}" for where, texts in sorted(made_from.items()) for line in texts]
     for entry in entries:
-        if entry.kind == "directory":
-            raise LockError("a requirements file can't lock a directory", [Problem(str(entry), "is a directory.", "Name the lock pylock.toml.")])
+        if entry.path:
+            problem = Problem(str(entry), f"is {entry.path}, a part of the source.", "Name the lock pylock.toml.")
+            raise LockError("a requirements file can't lock a part of the source", [problem])
+        fragment = f"#subdirectory={entry.subdirectory}" if entry.subdirectory else ""
         if entry.kind == "vcs":
-            lines.append(f"{entry.name} @ git+{entry.url}@{entry.commit}" + (f"#subdirectory={entry.path}" if entry.path else ""))
+            lines.append(f"{entry.name} @ git+{entry.url}@{entry.commit}{fragment}")
         else:
-            lines.append(" \\\n    ".join([f"{entry.name}=={entry.version}", *(f"--hash=sha256:{each}" for each in entry.hashes)]))
+            what = f"{entry.name} @ {entry.url}{fragment}" if entry.direct else f"{entry.name}=={entry.version}"
+            lines.append(" \\\n    ".join([what, *(f"--hash=sha256:{each}" for each in entry.hashes)]))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -160,7 +166,7 @@ def _entry(
             problems.append(Problem(f"{lock}: {name}", f"comes from {chosen.type}, at {chosen.commit_id!r}.", "Only commits of git are supported."))
             return None
         url = without_credentials(chosen.url or "") or (chosen.path or "")
-        return Locked(name, version, "vcs", url=url, commit=chosen.commit_id, path=chosen.subdirectory or "")
+        return Locked(name, version, "vcs", url=url, commit=chosen.commit_id, subdirectory=chosen.subdirectory or "")
     if isinstance(chosen, PackageDirectory):
         path = "/".join(part for part in (chosen.path, chosen.subdirectory) if part)
         return Locked(name, version, "directory", path=path)
@@ -168,9 +174,11 @@ def _entry(
     if sha256 is None:
         problems.append(Problem(f"{lock}: {name}", f"has only {', '.join(chosen.hashes)} hashes.", "Make the lock with sha256."))
         return None
-    filename = chosen.filename if not isinstance(chosen, PackageArchive) else _filename(chosen.url or chosen.path or "")
-    subdirectory = chosen.subdirectory or "" if isinstance(chosen, PackageArchive) else ""
-    return Locked(name, version, "file", (sha256.lower(),), filename, without_credentials(chosen.url or ""), path=subdirectory)
+    url = without_credentials(chosen.url or "")
+    if isinstance(chosen, PackageArchive):
+        place, inside = (chosen.path or "") if not url else "", chosen.subdirectory or ""
+        return Locked(name, version, "file", (sha256.lower(),), _filename(url or place), url, path=place, subdirectory=inside, direct=True)
+    return Locked(name, version, "file", (sha256.lower(),), chosen.filename, url)
 
 
 def _filename(url: str) -> str:
@@ -209,16 +217,15 @@ def _hashed_requirements(path: Path, name: str, interpreter: Interpreter) -> Con
 def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problems: list[Problem]) -> Locked | None:
     """One line of a hashed requirements file, or None after a problem was noted."""
     name = canonicalize_name(requirement.name)
-    if requirement.url and requirement.url.startswith("git+"):
-        address, _, fragment = requirement.url.removeprefix("git+").partition("#")
-        url, _, commit = address.rpartition("@")
+    address, _, fragment = (requirement.url or "").partition("#")
+    inside = (re.findall(r"(?:^|&)subdirectory=([^&]+)", fragment) or [""])[0]
+    if address.startswith("git+"):
+        url, _, commit = address.removeprefix("git+").rpartition("@")
         if not _COMMIT.fullmatch(commit):
             problems.append(Problem(where, f"{name} is not pinned to a commit.", "Write the whole commit id behind the @."))
             return None
-        subdirectory = re.search(r"(?:^|&)subdirectory=([^&]+)", fragment)
-        return Locked(name, "", "vcs", url=without_credentials(url), commit=commit, path=subdirectory[1] if subdirectory else "")
-    if requirement.url:
-        address, _, fragment = requirement.url.partition("#")
+        return Locked(name, "", "vcs", url=without_credentials(url), commit=commit, subdirectory=inside)
+    if address:
         hashes = [*hashes, *(f"sha256:{found}" for found in re.findall(r"sha256=([0-9a-f]{64})", fragment))]
     wrong = [each for each in hashes if not re.fullmatch(r"sha256:[0-9a-fA-F]{64}", each)]
     pin = _PINNED.fullmatch(str(requirement.specifier))
@@ -226,12 +233,12 @@ def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problem
         problems.append(Problem(where, f"{name} has no hash.", "Every line of a lock needs --hash=sha256:…"))
     elif wrong:
         problems.append(Problem(where, f"{name} has a hash that is no sha256: {wrong[0][:80]}.", "Make the lock with sha256."))
-    elif not pin and not requirement.url:
+    elif not pin and not address:
         problems.append(Problem(where, f"{requirement} is not pinned with ==.", "A lock names one version of each distribution."))
     else:
         sums = tuple(sorted({each.partition(":")[2].lower() for each in hashes}))
-        url = requirement.url.partition("#")[0] if requirement.url else ""
-        return Locked(name, pin[1] if pin else "", "file", sums, _filename(url), without_credentials(url))
+        url = without_credentials(address)
+        return Locked(name, pin[1] if pin else "", "file", sums, _filename(url), url, subdirectory=inside, direct=bool(url))
     return None
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
@@ -155,15 +155,27 @@ def _portable(package: Mapping[str, Any], question: _Question) -> dict[str, Any]
     kept = dict(package)
     if "wheels" in kept:
         kept["wheels"] = [_portable_file(each) for each in kept["wheels"]]
-    for kind in ("sdist", "archive"):
-        if kind in kept:
-            kept[kind] = _portable_file(kept[kind])
+    if "sdist" in kept:
+        kept["sdist"] = _portable_file(kept["sdist"])
+    if "archive" in kept:
+        url = without_credentials(str(kept["archive"]["url"]))
+        kept["archive"] = {**kept["archive"], "url": url}
+        if url.startswith("file:"):
+            del kept["archive"]["url"]
+            kept["archive"]["path"] = _inside(str(package["name"]), Path(unquote(urlsplit(url).path)), question)
     if "vcs" in kept:
         kept["vcs"] = {**kept["vcs"], "url": without_credentials(kept["vcs"]["url"])}
     if "directory" in kept:
         path = question.tree.resolve() / kept["directory"]["path"]
-        kept["directory"] = {**kept["directory"], "path": os.path.relpath(path, question.base.resolve())}
+        kept["directory"] = {**kept["directory"], "path": _inside(str(package["name"]), path, question)}
     return kept
+
+
+def _inside(name: str, path: Path, question: _Question) -> str:
+    """A path of the source as the lock has it. Raises ``LockError`` when it is none of the source."""
+    if not path.resolve().is_relative_to(question.tree.resolve()):
+        raise LockError("what is outside the source can't be locked", [Problem(name, f"is {path}.", "Put it into the repository.")])
+    return os.path.relpath(path.resolve(), question.base.resolve())
 
 
 def _portable_file(file: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,9 +204,11 @@ def _build_requirements(
             elif entry.kind == "vcs":
                 check_out(entry, tree)
             else:
+                if entry.path:
+                    cache.add(base / entry.path)
                 stored = download.fetch(Wanted((entry,), sdists=recipe.dependencies.sdists), interpreter, cache)
                 backend.unpack_sdist(stored[entry.name].path, tree)
-            needs[str(entry)] = _needed(str(entry), tree if entry.kind == "directory" else tree / entry.path, interpreter, scratch)
+            needs[str(entry)] = _needed(str(entry), tree / entry.subdirectory, interpreter, scratch)
     if recipe.env.project:
         with cache.scratch() as scratch:
             shutil.copytree(source.tree, scratch / "source", symlinks=True)

@@ -30,7 +30,7 @@ from .target import Interpreter
 from .trees import fingerprint
 from .vcs import check_out
 from .wheel import Facts, fits
-from .wheel_cache import Stored, WheelCache
+from .wheel_cache import Stored, WheelCache, file_sha256
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class _Work:
         files = tuple(entry for entry in self.lock.entries if entry.kind == "file")
         self._refuse_unnamed([entry for entry in self.lock.entries if entry.kind == "vcs" or (entry.kind == "file" and entry.from_source)])
         wanted = Wanted(files, self.lock.index_options, self.recipe.dependencies.sdists, lambda: self.tools.pins if self.tools else None)
+        self._take_in([entry for entry in files if entry.path])
         stored = download.fetch(wanted, self.interpreter, self.cache)
         self._refuse_unnamed([entry for entry in files if stored[entry.name].facts is None])
         wheels = [self._wheel(entry, stored.get(entry.name)) for entry in self.lock.entries]
@@ -139,6 +140,15 @@ class _Work:
             shutil.copy(stored.path, folder)
         return Tools(folder, pins)
 
+    def _take_in(self, entries: Sequence[Locked]) -> None:
+        """Archives that are part of the source need no download."""
+        for entry in entries:
+            path = self.lock.base / entry.path
+            if not path.is_file() or file_sha256(path) not in entry.hashes:
+                what = "is not the file that the lock names." if path.is_file() else "is not in the source."
+                raise WheelhouseError("a locked part of the source is missing", [Problem(entry.path, what, f"{entry.name} is locked to it.")])
+            self.cache.add(path)
+
     def _wheel(self, entry: Locked, stored: Stored | None) -> Wheel:
         if stored is not None and stored.facts is not None:
             return Wheel(stored.path, stored.sha256, stored.facts, Origin("wheel", stored.sha256))
@@ -146,12 +156,13 @@ class _Work:
         build = backend.pip_wheel(what, self.interpreter, lambda: self.tools)
         if stored is not None:
             archive = stored.path
-            return self._built(what, Origin("sdist", stored.sha256), lambda into: backend.unpack_sdist(archive, into), build, entry.path)
+            return self._built(what, Origin("sdist", stored.sha256), lambda into: backend.unpack_sdist(archive, into), build, entry.subdirectory)
         if entry.kind == "vcs":
-            return self._built(what, Origin("vcs", entry.commit), lambda into: check_out(entry, into), build, entry.path)
+            return self._built(what, Origin("vcs", entry.commit), lambda into: check_out(entry, into), build, entry.subdirectory)
         tree = self.lock.base / entry.path
         if not tree.is_dir():
-            raise WheelhouseError("a locked directory is missing", [Problem(entry.path, f"is not in the source, {entry.name} is locked to it.")])
+            problem = Problem(entry.path, "is not in the source.", f"{entry.name} is locked to it.")
+            raise WheelhouseError("a locked part of the source is missing", [problem])
         return self._built(what, Origin("directory", fingerprint(tree)), self._copied(tree), build, "")
 
     def _project(self) -> Wheel:

@@ -99,8 +99,14 @@ def test_pylock_with_commit_and_directory(bench: Bench) -> None:
     vcs = f'[[packages]]\nname = "a"\nvcs = {{ type = "git", url = "https://token@git.test/a", commit-id = "{commit}", subdirectory = "lib" }}\n'
     bench.write("recipe:pylock.toml", f'lock-version = "1.0"\ncreated-by = "pip"\n{vcs}[[packages]]\nname = "b"\ndirectory = {{ path = "libs/b" }}\n')
     one, two = bench.read().entries
-    assert (one.kind, one.url, one.commit, one.path) == ("vcs", "https://git.test/a", commit, "lib")
+    assert (one.kind, one.url, one.commit, one.subdirectory) == ("vcs", "https://git.test/a", commit, "lib")
     assert (two.kind, two.path, bench.read().base) == ("directory", "libs/b", bench.tree)
+
+
+def test_directory_outside_the_source(bench: Bench) -> None:
+    """A lock can't name a directory that is not part of the source."""
+    bench.write("recipe:pylock.toml", 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "b"\ndirectory = { path = "../b" }\n')
+    assert "recipe:pylock.toml: b: is ../b, outside the source." in refused(bench)
 
 
 def test_hashed_requirements(bench: Bench) -> None:
@@ -124,7 +130,7 @@ archive @ https://files.test/archive-2.tar.gz#sha256={A}
     assert names(found.entries) == ["archive", "django 5.1", "thing 012345678901"]
     assert found.entries[0].filename == "archive-2.tar.gz"
     assert found.entries[1].hashes == (A, B)
-    assert (found.entries[2].url, found.entries[2].path) == ("https://git.test/thing", "lib")
+    assert (found.entries[2].url, found.entries[2].subdirectory) == ("https://git.test/thing", "lib")
     assert found.index_options == ("--index-url https://index.test/simple",)
 
 
@@ -415,6 +421,25 @@ def test_directory_of_the_source(bench: Bench, index: Index) -> None:
     bench.write("requirements.txt", "./lib\none\n")
     bench.make()
     assert [(entry.name, entry.kind, entry.path) for entry in bench.read().entries] == [("lib", "directory", "lib"), ("one", "file", "")]
+
+
+def test_wheel_in_the_source(bench: Bench, index: Index) -> None:
+    """A wheel that is part of the source is locked by its path in it, and taken from there."""
+    make_wheel(bench.tree / "vendor", "one", "1.0")
+    bench = bench.declares(requirements=("requirements.txt",))
+    bench.write("requirements.txt", "./vendor/one-1.0-py3-none-any.whl\n")
+    bench.make()
+    (entry,) = bench.read().entries
+    assert (entry.path, entry.from_source) == ("vendor/one-1.0-py3-none-any.whl", False)
+    assert [wheel.version for wheel in bench.fetch().wheels] == ["1.0"]
+
+
+def test_outside_the_source(bench: Bench, index: Index) -> None:
+    """What lies outside the source can't be locked: nobody else has it."""
+    wheel = make_wheel(bench.root / "elsewhere", "one", "1.0")
+    with pytest.raises(LockError) as caught:
+        bench.declares(packages=(f"one @ file://{wheel}",)).make()
+    assert f"one: is {wheel}. Put it into the repository." in problems(caught.value)
 
 
 def test_old_target(bench: Bench, interpreters: Mapping[str, Path]) -> None:

@@ -334,7 +334,7 @@ def test_built_from_a_directory(bench: Bench, index: Index) -> None:
     (bench.tree / "one-1.0" / "wheel" / "one.py").write_text("changed = True\n")
     assert only(bench.fetch()).sha256 != wheel.sha256
     shutil.rmtree(bench.tree / "one-1.0")
-    assert "one-1.0: is not in the source, one is locked to it." in refused(bench)
+    assert "one-1.0: is not in the source. one is locked to it." in refused(bench)
 
 
 def test_project_as_a_wheel(bench: Bench, index: Index) -> None:
