@@ -67,9 +67,9 @@ def read(recipe: Recipe, source: Source, interpreter: Interpreter) -> Lock:
         raise LockError(f"{deps.lock} is stale", problems, next_step=refresh(recipe))
     base = lock_base(recipe, path, tree)
     entries = others(content.entries, base, tree)
-    outside = [entry for entry in entries if entry.path and not (base / entry.path).resolve().is_relative_to(tree.resolve())]
-    if outside:
-        raise LockError("the lock can't be used", [Problem(f"{deps.lock}: {entry.name}", f"is {entry.path}, outside the source.") for entry in outside])
+    away = [entry for entry in entries if entry.path and not (base / entry.path).resolve().is_relative_to(tree.resolve())]
+    if away:
+        raise LockError("the lock can't be used", [Problem(f"{deps.lock}: {entry.name}", f"is {entry.path}, outside the source.") for entry in away])
     build = _read_build_lock(recipe, tree, interpreter, entries)
     return Lock(path, base, entries, wanted, content.index_options, build)
 

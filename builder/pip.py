@@ -16,7 +16,8 @@ from .run import Completed, failure, redact, run
 from .target import Interpreter
 
 # Settings of a user's pip that would change what a lock means, or ask for something that nobody can answer.
-_DROPPED = ("REQUIREMENT", "CONSTRAINT", "BUILD_CONSTRAINT", "TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "DEST", "WHEEL_DIR")
+_NAMES = ("REQUIREMENT", "CONSTRAINT", "BUILD_CONSTRAINT", "TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "DEST", "WHEEL_DIR")
+_DROPPED = frozenset(f"PIP_{name}" for name in _NAMES)
 _SET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_NO_COLOR": "1", "PIP_PROGRESS_BAR": "off", "COLUMNS": "400"}
 OWN_SETTINGS = {**_SET, "PIP_CONFIG_FILE": os.devnull}  # of a pip that has no business with the user's configuration
 OLDEST_OWN = (3, 10)  # pip 26.3 runs on nothing older
@@ -39,7 +40,7 @@ def command(interpreter: Interpreter, python: Path | None = None) -> list[str]:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a pip that may use the network: the user's, so that index, netrc and keyring work."""
-    inherited = {key: value for key, value in os.environ.items() if key.removeprefix("PIP_") not in _DROPPED and not key.startswith("PYTHON")}
+    inherited = {key: value for key, value in os.environ.items() if key not in _DROPPED and not key.startswith("PYTHON")}
     return {**inherited, **_SET, **(extra or {})}
 
 
