@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError("the command line makes no sense", [Problem(self.prog, f"{message}.", f"See {self.prog} --help.")])
 

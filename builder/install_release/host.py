@@ -187,11 +187,11 @@ class Host:
         return value
 
     def leased(self, release: str) -> bool:
-        """Whether a process holds the lease of a release: it was started through its ``bin/run`` and still lives."""
+        """Whether a process holds the lease of a release: it was started through its ``bin/run`` and still lives. Yes, where that can't be told."""
         try:
             with self.lease(release):
                 return False
-        except BlockingIOError:
+        except OSError:
             return True
 
     @contextmanager

@@ -107,9 +107,8 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         _flip(host, artifact.id, order, "activate")
         clock.lap("flip")
-        pruned = prune.prune(host, order.who)
-        clock.lap("prune")
-        return _outcome(host, artifact.id, before, seconds=clock.seconds, notes=pruned.problems)
+        notes = _clean(host, order)
+        return _outcome(host, artifact.id, before, seconds=clock.lap("prune"), notes=notes)
 
 
 def propose(
@@ -285,6 +284,14 @@ def _failed(error: BaseException, trouble: str) -> BaseException:
         return error
     left = [Problem("recovery", f"is unfinished: {trouble}.", "Run install-release recover once that is mended.")] if trouble else []
     return RolledBackError("it failed before anything that is live was touched; what it had made was removed", [problem, *left])
+
+
+def _clean(host: Host, order: Order) -> tuple[str, ...]:
+    """Prune after a deployment, which it can't fail any more; what went wrong, in words."""
+    try:
+        return prune.prune(host, order.who).problems
+    except (OSError, InstallError) as error:
+        return (f"pruning stopped: {error}",)
 
 
 def _is_whole(host: Host, release: str) -> bool:

@@ -1,0 +1,103 @@
+"""What goes, and what never does."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.install_release import history, prune, release
+from builder.install_release.prune import Facts
+
+from .roots import artifact, events, install, order, temporary_files
+from .test_history import told
+
+FOUR_GOOD = ", ".join(f"installed {each}, activated {each}, good {each}" for each in "ABCD")
+
+
+@pytest.mark.parametrize(
+    ("text", "current", "keep", "stay"),
+    [
+        (FOUR_GOOD, "D", 2, "CD"),
+        (FOUR_GOOD, "D", 9, "ABCD"),
+        (FOUR_GOOD, "D", 1, "CD"),  # the predecessor stays whatever is kept
+        (f"{FOUR_GOOD}, pinned A", "D", 2, "ACD"),
+        (f"{FOUR_GOOD}, pinned A, unpinned A", "D", 2, "CD"),
+        (f"{FOUR_GOOD}, bad C", "D", 2, "BD"),
+        (f"{FOUR_GOOD}, back C, good C, bad D", "C", 2, "BCD"),  # what was rolled back from stays until a later one is live
+        (f"{FOUR_GOOD}, installed E", "D", 2, "CDE"),  # staged for later
+        (f"installed E, {FOUR_GOOD}", "D", 2, "CD"),  # overtaken
+        (f"{FOUR_GOOD}, back A, good A", "A", 1, "A"),
+    ],
+)
+def test_what_stays(text: str, current: str, keep: int, stay: str) -> None:
+    """N good ones, the live one, its predecessor, pinned ones, and what was installed after the live one."""
+    facts = Facts(history.fold(told(text)), ("A", "B", "C", "D", "E") if "E" in text else ("A", "B", "C", "D"), current, "", frozenset(), keep)
+    assert "".join(sorted(prune.reasons(facts))) == stay
+
+
+def test_what_is_used_or_previous_stays() -> None:
+    """A release that a process runs from, or that previous leads to, is not among those that go."""
+    facts = Facts(history.fold(told(FOUR_GOOD)), ("A", "B", "C", "D"), "D", "B", frozenset("A"), 1)
+    assert prune.reasons(facts) == {"A": "in use", "B": "previous", "C": "rollback target", "D": "current"}
+
+
+def test_installing_prunes_releases_and_then_environments(tmp_path: Path) -> None:
+    """The oldest goes with the environment that only it had; the history says so; nothing is left over."""
+    root = tmp_path / "root"
+    outcomes = [install(root, artifact(tmp_path, f"{number}.0", wheel=str(number), keep_releases=2)) for number in range(1, 5)]
+    assert sorted(os.listdir(root / "releases")) == [outcome.id for outcome in outcomes[2:]]
+    assert set(os.listdir(root / "envs")) == {outcome.env for outcome in outcomes[2:]}
+    assert set(os.listdir(root / ".install/envs")) == {f"{outcome.env}.json" for outcome in outcomes[2:]}
+    assert [release_id for event, release_id in events(root) if event == "pruned"] == [outcome.id for outcome in outcomes[:2]]
+    assert temporary_files(root) == []
+
+
+def test_a_lease_keeps_a_release(tmp_path: Path) -> None:
+    """While a process holds it, even through a descriptor for reading only, the release stays; then it goes."""
+    root = tmp_path / "root"
+    first = install(root, artifact(tmp_path, "1.0", keep_releases=1)).id
+    with (root / "releases" / first / ".lease").open() as lease:
+        fcntl.flock(lease, fcntl.LOCK_SH)
+        for number in (2, 3):
+            install(root, artifact(tmp_path, f"{number}.0", keep_releases=1))
+        assert (root / "releases" / first).is_dir()
+    assert release.prune_now(order(root)).releases == (first,)
+
+
+def test_a_process_without_a_lease_keeps_a_release(tmp_path: Path) -> None:
+    """One that was started past bin/run is seen by its working directory."""
+    root = tmp_path / "root"
+    first = install(root, artifact(tmp_path, "1.0", keep_releases=1)).id
+    sleeper = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(sleeper, cwd=root / "current/src", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in (2, 3):
+            install(root, artifact(tmp_path, f"{number}.0", keep_releases=1))
+        assert (root / "releases" / first).is_dir()
+        process.communicate()
+    assert release.prune_now(order(root)).releases == (first,)
+
+
+def test_without_a_live_release_nothing_goes(tmp_path: Path) -> None:
+    """Nobody can say then what will be wanted."""
+    root = tmp_path / "root"
+    install(root, artifact(tmp_path, "1.0"), activate=False)
+    assert release.prune_now(order(root)) == prune.Pruned()
+
+
+def test_a_release_whose_lease_can_not_be_read_stays(tmp_path: Path) -> None:
+    """Nobody can say whether a process runs from it; the deployment goes on all the same."""
+    root = tmp_path / "root"
+    first = install(root, artifact(tmp_path, "1.0", keep_releases=1)).id
+    install(root, artifact(tmp_path, "2.0", keep_releases=1))
+    lease = root / "releases" / first / ".lease"
+    lease.unlink()
+    lease.symlink_to("/nowhere")
+    assert install(root, artifact(tmp_path, "3.0", keep_releases=1)).state == "good"
+    assert (root / "releases" / first).is_dir()
