@@ -198,7 +198,7 @@ class _Packer:
                     segments.append(self._compress_buffer())
         self.buffer += tar.padding(entry.size)
         where = (first, offset) if entry.size else (0, 0)
-        self.pending.append(replace(entry, sha256=digest.hexdigest(), segment=where[0], offset=where[1]))
+        self.pending.append(entry._replace(sha256=digest.hexdigest(), segment=where[0], offset=where[1]))
         if segments:  # a file of its own segments: it shares none with others
             self._close_segment(segments)
 

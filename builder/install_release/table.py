@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from .errors import ArtifactError, Problem
 from .manifest import MAX_SEGMENT_BYTES, safe_relative
@@ -17,8 +16,7 @@ from .manifest import MAX_SEGMENT_BYTES, safe_relative
 MODES = {"dir": ("755",), "file": ("644", "755"), "link": ("777",)}
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """``bytes`` compressed, ``size`` inflated, ``sha256`` of the compressed bytes. ``number`` counts from 0 within the layer."""
 
     number: int
@@ -27,8 +25,7 @@ class Segment:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a layer, relative to ``release/``.
 
     A file's ``size`` bytes begin at ``offset`` of the inflated segment ``segment``; a file that is larger than what is left
@@ -46,6 +43,7 @@ class Entry:
 
 
 Line = Union[Segment, Entry]
+_LIMIT = 1 << 53  # what every reader of JSON holds exactly
 _SEGMENT_KEYS = {"segment", "bytes", "size", "sha256"}
 _ENTRY_KEYS = {
     "dir": {"path", "type", "mode"},
@@ -69,7 +67,7 @@ def parse(lines: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
     Raises ``ArtifactError`` at the first line that breaks a rule: nothing after it can be trusted.
     """
     segments = 0
-    previous = b""
+    previous = ""
     known_dirs: set[str] = set()
     sizes: dict[int, int] = {}
     for number, raw in enumerate(lines, 1):
@@ -78,25 +76,26 @@ def parse(lines: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
             segment = _segment(value, where, number)
             if segment.number != segments:
                 _fail(where, number, f"segment {segment.number} is out of turn")
-            sizes[segment.number] = segment.size
-            sizes.pop(segment.number - 4096, None)  # a file that spans more is checked by its reader
+            sizes[segments] = segment.size
+            sizes.pop(segments - 4096, None)  # a file that spans more is checked by its reader
             segments += 1
             yield segment
             continue
         entry = _entry(value, where, number)
-        key = entry.path.encode("utf-8")
-        if key <= previous:
-            _fail(where, number, f"{entry.path!r} is out of order or there twice")
-        previous = key
-        parent = entry.path.rpartition("/")[0]
-        if parent not in known_dirs and (parent or entry.path != top or entry.type != "dir"):
-            _fail(where, number, f"{entry.path!r} has no directory before it, or is not below {top}/")
+        path = entry.path
+        if path <= previous:  # the order of code points is that of UTF-8's bytes
+            _fail(where, number, f"{path!r} is out of order or there twice")
+        previous = path
+        parent = path.rpartition("/")[0]
+        if parent not in known_dirs and (parent or path != top or entry.type != "dir"):
+            _fail(where, number, f"{path!r} has no directory before it, or is not below {top}/")
         if entry.type == "dir":
-            known_dirs.add(entry.path)
+            known_dirs.add(path)
         elif entry.type == "link":
-            _check_link(entry, top, where, number)
-        elif entry.size and (entry.segment >= segments or entry.offset + min(entry.size, 1) > sizes.get(entry.segment, 0)):
-            _fail(where, number, f"{entry.path!r} lies outside its segment")
+            if not inside(path, entry.target, top):
+                _fail(where, number, f"the link {path!r} points outside {top}/, to {entry.target!r}")
+        elif entry.size and (entry.segment >= segments or entry.offset >= sizes.get(entry.segment, 0)):
+            _fail(where, number, f"{path!r} lies outside its segment")
         yield entry
 
 
@@ -115,23 +114,22 @@ def inside(path: str, target: str, top: str) -> bool:
     return parts[:1] == [top]
 
 
-def _check_link(entry: Entry, top: str, where: str, number: int) -> None:
-    if not inside(entry.path, entry.target, top):
-        _fail(where, number, f"the link {entry.path!r} points outside {top}/, to {entry.target!r}")
+_decode = json.JSONDecoder().raw_decode  # a table may have 200 000 lines: without the search for white space around each
 
 
 def _load(raw: bytes, where: str, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
+        value, end = _decode(raw.decode("ascii"))
+        good = end == len(raw) and type(value) is dict
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+        good = False
+    if not good:
         _fail(where, number, "is no JSON object")
     return value  # type: ignore[no-any-return]
 
 
 def _segment(value: dict[str, Any], where: str, number: int) -> Segment:
-    if set(value) != _SEGMENT_KEYS or not _whole(value, "segment", "bytes", "size") or not _digest(value["sha256"]):
+    if value.keys() != _SEGMENT_KEYS or not _whole(value["segment"], value["bytes"], value["size"]) or not _digest(value["sha256"]):
         _fail(where, number, "is no segment")
     if not (0 < value["bytes"] <= MAX_SEGMENT_BYTES and 0 < value["size"] <= MAX_SEGMENT_BYTES):
         _fail(where, number, "states a segment of an impossible length")
@@ -139,26 +137,27 @@ def _segment(value: dict[str, Any], where: str, number: int) -> Segment:
 
 
 def _entry(value: dict[str, Any], where: str, number: int) -> Entry:
-    kind = value.get("type")
-    if not isinstance(kind, str) or set(value) != _ENTRY_KEYS.get(kind):
+    kind, path = value.get("type"), value["path"]
+    if not isinstance(kind, str) or value.keys() != _ENTRY_KEYS.get(kind):
         _fail(where, number, "has missing or unknown keys")
-    if not isinstance(value["path"], str) or not safe_relative(value["path"]):
-        _fail(where, number, f"{value['path']!r} is not a safe path")
+    if not isinstance(path, str) or not safe_relative(path):
+        _fail(where, number, f"{path!r} is not a safe path")
     if value["mode"] not in MODES[str(kind)]:
-        _fail(where, number, f"{value['path']!r} has mode {value['mode']!r}")
-    if kind == "file" and not (_whole(value, "size", "segment", "offset") and _digest(value["sha256"])):
-        _fail(where, number, f"{value['path']!r} is no file entry")
+        _fail(where, number, f"{path!r} has mode {value['mode']!r}")
+    if kind == "file" and not (_whole(value["size"], value["segment"], value["offset"]) and _digest(value["sha256"])):
+        _fail(where, number, f"{path!r} is no file entry")
     if kind == "link" and not isinstance(value["target"], str):
-        _fail(where, number, f"{value['path']!r} has no target")
+        _fail(where, number, f"{path!r} has no target")
     return Entry(**value)
 
 
-def _whole(value: dict[str, Any], *keys: str) -> bool:
-    return all(type(value[key]) is int and 0 <= value[key] < 1 << 53 for key in keys)
+def _whole(first: Any, second: Any, third: Any) -> bool:
+    whole = type(first) is type(second) is type(third) is int
+    return whole and 0 <= first < _LIMIT and 0 <= second < _LIMIT and 0 <= third < _LIMIT
 
 
 def _digest(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and value.strip("0123456789abcdef") == ""
+    return type(value) is str and len(value) == 64 and not value.strip("0123456789abcdef")
 
 
 def _fail(where: str, number: int, what: str) -> None:
