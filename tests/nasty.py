@@ -89,6 +89,7 @@ REFUSED = (
     (Nasty("nowheel", {"nowheel.py": b""}, {"wheel": b"Root-Is-Purelib: true\n"}), "Incompatible Wheel-Version None"),
     (Nasty("twoinfos", {"twoinfos.py": b"", "other-1.0.dist-info/METADATA": b""}), "there is other-1.0.dist-info, twoinfos-1.0.dist-info."),
     (Nasty("otherinfo", {"otherinfo.py": b""}, {"dist_info": "stranger-1.0.dist-info"}), "there is stranger-1.0.dist-info."),
+    (Nasty("notcsv", {"notcsv.py": b""}, {"rows": {"notcsv.py": f"{'x' * 200000},,\n"}}), "RECORD: can't be read: field larger than field limit"),
     (Nasty("fileanddir", [("fileanddir", b""), ("fileanddir/x.py", b"")]), "is both a file and a directory."),
 )
 
@@ -97,6 +98,7 @@ MORE_REFUSED = (
     (Nasty("lying", {"lying.py": b"a = 1\n"}, {"rows": {"lying.py": record_row("lying.py", b"a = 2\n")}}), "lying.py: has another hash than"),
     (Nasty("longer", {"longer.py": b"a = 1\n"}, {"rows": {"longer.py": record_row("longer.py", b"a = 1\n").replace(",6", ",7")}}), "RECORD says 7."),
     (Nasty("unhashed", {"unhashed.py": b""}, {"rows": {"unhashed.py": "unhashed.py,,\n"}}), "unhashed.py: has no usable hash and size"),
+    (Nasty("emptyhash", {"emptyhash.py": b""}, {"rows": {"emptyhash.py": "emptyhash.py,sha256=,0\n"}}), "emptyhash.py: has no usable hash and size"),
     (Nasty("oddhash", {"oddhash.py": b""}, {"rows": {"oddhash.py": "oddhash.py,sha0=x,0\n"}}), "oddhash.py: has no usable hash and size"),
     (Nasty("unlisted", {"unlisted.py": b""}, {"rows": {"unlisted.py": ""}}), "unlisted.py: is not listed in RECORD."),
     (Nasty("cfg", {"cfg-1.0.data/data/pyvenv.cfg": b""}), "pyvenv.cfg: belongs to the environment itself."),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import pickle
+import shutil
 import subprocess
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from builder import env
 from builder.env import venv
 from builder.env.scripts import TRAMPOLINE
+from builder.env.wheelhouse import pip_wheel
 from builder.errors import EnvError
 from builder.target import Interpreter
 from tests.nasty import ACCEPTED, MORE_REFUSED, REFUSED, Nasty
@@ -98,11 +101,21 @@ def test_odd_wheels_become_what_pip_makes_of_them(interpreter: Interpreter, tmp_
     assert not differences(lay_out(wheels, interpreter, tmp_path / "ours"), tmp_path / "pip")
 
 
+def test_pip_refuses_them_too(interpreter: Interpreter, tmp_path: Path) -> None:
+    """We are no stricter than pip where ``REFUSED`` says so: pip, in one process, installs none of them."""
+    names = [nasty.make(tmp_path / "wheels").name.split("-")[0] for nasty, _ in REFUSED]
+    subprocess.run([interpreter.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    loop = "import sys\nfrom pip._internal.cli.main import main\nfor name in sys.argv[2:]:\n    print(name, main([*sys.argv[1].split('|'), name]))"
+    options = f"install|--no-index|--no-deps|--quiet|--find-links={tmp_path / 'wheels'}"
+    env = {**os.environ, "PYTHONPATH": str(pip_wheel(interpreter))}
+    done = subprocess.run([tmp_path / "env" / "bin" / "python", "-c", loop, options, *names], env=env, capture_output=True, text=True)
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.split()[-1] in ("1", "2")] == names, done.stdout
+
+
 @pytest.mark.parametrize(("nasty", "what"), REFUSED, ids=lambda value: value.name if isinstance(value, Nasty) else "")
 def test_what_pip_refuses_is_refused(interpreter: Interpreter, tmp_path: Path, nasty: Nasty, what: str) -> None:
     """A wheel that pip refuses is refused in words, whether it is laid out or only looked at, and nothing is written outside the environment."""
     wheel = nasty.make(tmp_path / "wheels")
-    assert pip_install(interpreter.executable, tmp_path / "pip", [wheel]).returncode != 0
     (tmp_path / "in" / "here").mkdir(parents=True)
     with pytest.raises(EnvError) as refusal:
         lay_out([wheel], interpreter, tmp_path / "in" / "here" / "env")
@@ -118,6 +131,29 @@ def test_what_pip_should_refuse_is_refused(interpreter: Interpreter, tmp_path: P
     with pytest.raises(EnvError) as refusal:
         lay_out([wheel], interpreter, tmp_path / "env")
     assert what in "\n".join(map(str, refusal.value.problems))
+
+
+def test_a_damaged_wheel_is_refused(interpreter: Interpreter, tmp_path: Path) -> None:
+    """Whichever byte of it is wrong or missing, it is an ``EnvError`` in words, or the same files."""
+    wheel = raw_wheel(tmp_path, "app", {"app.py": b"a = 1\n", **console("app", "app", "app:main")})
+    with zipfile.ZipFile(wheel) as stored, zipfile.ZipFile(tmp_path / "packed", "w", zipfile.ZIP_DEFLATED) as packed:
+        for info in stored.infolist():
+            packed.writestr(info, stored.read(info), zipfile.ZIP_DEFLATED)
+    data = (tmp_path / "packed").read_bytes()
+    whole = snapshot(lay_out([wheel], interpreter, tmp_path / "whole", byte_code=False))
+    damaged = tmp_path / "damaged" / wheel.name
+    damaged.parent.mkdir()
+    refused = 0
+    for place in range(0, len(data), 3):
+        damaged.write_bytes(data[:place] if place % 12 == 0 else data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        shutil.rmtree(tmp_path / "env", ignore_errors=True)
+        try:
+            found = snapshot(lay_out([damaged], interpreter, tmp_path / "env", byte_code=False))
+        except EnvError:
+            refused += 1
+        else:
+            assert {path: sha for path, (_, sha) in found.items()} == {path: sha for path, (_, sha) in whole.items()}, place
+    assert refused > len(data) / 6
 
 
 def test_files_that_differ_are_refused_with_their_wheels(interpreter: Interpreter, tmp_path: Path) -> None:

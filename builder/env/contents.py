@@ -12,6 +12,7 @@ import hashlib
 import posixpath
 import re
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
@@ -26,7 +27,8 @@ from ..errors import EnvError, Problem
 from .scripts import parse_entry_point
 
 _CHUNK = 1 << 20
-_UNREADABLE = (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
+UNREADABLE = (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
+_DIGEST = re.compile(r"(md5|sha1|sha224|sha256|sha384|sha512)=[A-Za-z0-9_-]+=*")  # weak ones too: the wheel as a whole was checked with the lock's
 _OURS = ("INSTALLER", "REQUESTED", "RECORD")  # files of .dist-info that whoever installs a wheel writes
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # the files that RECORD need not list
 
@@ -48,21 +50,25 @@ class Member:
     def copy(self, write: Callable[[bytes], Any]) -> None:
         """Hand the contents to ``write``, piece by piece. Raises ``EnvError`` when they are not what RECORD says."""
         name, _, expected = self.digest.partition("=")
-        digest = hashlib.new(name) if expected else None
+        digest = hashlib.new(name, usedforsecurity=False) if expected else None
         size = 0
-        try:
-            with self.archive.open(self.info) as file:
-                while piece := file.read(_CHUNK):
-                    if digest is not None:
-                        digest.update(piece)
-                    size += len(piece)
-                    write(piece)
-        except _UNREADABLE as reason:
-            raise _refused(self.archive, [Problem(self.info.filename, f"can't be read: {reason}.")]) from None
+        for piece in self._pieces():
+            if digest is not None:
+                digest.update(piece)
+            size += len(piece)
+            write(piece)
         if digest is not None and base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() != expected.rstrip("="):
             raise _refused(self.archive, [Problem(self.info.filename, "has another hash than its RECORD says.")])
         if self.size and int(self.size) != size:
             raise _refused(self.archive, [Problem(self.info.filename, f"is {size} bytes long, its RECORD says {self.size}.")])
+
+    def _pieces(self) -> Iterator[bytes]:
+        try:
+            with self.archive.open(self.info) as file:
+                while piece := file.read(_CHUNK):
+                    yield piece
+        except UNREADABLE as reason:
+            raise _refused(self.archive, [Problem(self.info.filename, f"can't be read: {reason}.")]) from None
 
 
 class Wheel(WheelSource):
@@ -109,7 +115,7 @@ class Wheel(WheelSource):
     def _read(self, path: str) -> str:
         try:
             return self.archive.read(self._members[path]).decode()
-        except _UNREADABLE as reason:
+        except UNREADABLE as reason:
             raise _refused(self.archive, [Problem(path, f"can't be read: {reason}.")]) from None
 
     def validate_record(self) -> None:
@@ -122,7 +128,7 @@ class Wheel(WheelSource):
             digest, size = self._rows.get(name, ("", ""))
             if name not in self._rows:
                 problems.append(Problem(name, "is not listed in RECORD."))
-            elif digest.partition("=")[0] not in hashlib.algorithms_guaranteed - {"shake_128", "shake_256"} or not size.isdecimal():
+            elif not _DIGEST.fullmatch(digest) or not re.fullmatch("[0-9]+", size):
                 problems.append(Problem(name, f"has no usable hash and size in RECORD: {digest!r}, {size!r}."))
         if problems:
             raise _refused(self.archive, problems)
@@ -157,7 +163,7 @@ class Wheel(WheelSource):
 
     def _left_out(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")
-        if folder == f"{self.data_dir}/scripts":
+        if path.startswith(f"{self.data_dir}/scripts/"):
             # What setuptools once made beside the entry point of the same name.
             name = re.sub(r"(\.exe|-script\.py|\.pya)$", "", name, flags=re.IGNORECASE)
             return any(name in scripts for scripts in self._scripts.values())
@@ -175,7 +181,10 @@ class Wheel(WheelSource):
 
     def _read_rows(self) -> dict[str, tuple[str, str]]:
         """RECORD: path → hash, size, as it spells them."""
-        rows = ([*row, "", ""] for row in csv.reader(self.read_dist_info("RECORD").splitlines()) if row)
+        try:
+            rows = [[*row, "", ""] for row in csv.reader(self.read_dist_info("RECORD").splitlines()) if row]
+        except csv.Error as reason:
+            raise _refused(self.archive, [Problem(f"{self._dist_info}/RECORD", f"can't be read: {reason}.")]) from None
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def _read_scripts(self, python: str) -> dict[str, dict[str, tuple[str, str]]]:

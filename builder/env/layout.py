@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import installer
 from installer.destinations import WheelDestination
@@ -25,7 +25,7 @@ from ..errors import EnvError, Problem
 from ..install_release.manifest import safe_relative
 from ..install_release.pin import NAME as PIN
 from ..target import Interpreter
-from .contents import Member, Wheel
+from .contents import UNREADABLE, Member, Wheel
 from .scripts import entry_point, relocatable
 
 # What the installer makes on the host, and what virtualenv would make. Not every bin/python* or bin/activate*: argcomplete has scripts of such names.
@@ -189,8 +189,16 @@ def claims(wheel: Path, layout: Layout) -> tuple[Claim, ...]:
 
 def _install(wheel: Path, layout: Layout, destination: Callable[[Wheel], WheelDestination], metadata: dict[str, bytes]) -> None:
     try:
-        with ZipFile(wheel) as archive:
+        archive = ZipFile(wheel)
+    except UNREADABLE as reason:
+        raise _no_wheel(wheel, reason) from None
+    with archive:
+        try:
             source = Wheel(archive, layout.python)
             installer.install(source, destination(source), metadata)
-    except (BadZipFile, InstallerError) as reason:
-        raise EnvError(f"{wheel.name} is no wheel that can be installed", [Problem(wheel.name, f"{reason}.")]) from None
+        except InstallerError as reason:
+            raise _no_wheel(wheel, reason) from None
+
+
+def _no_wheel(wheel: Path, reason: Exception) -> EnvError:
+    return EnvError(f"{wheel.name} is no wheel that can be installed", [Problem(wheel.name, f"{reason}.")])
