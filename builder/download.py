@@ -61,11 +61,6 @@ def missing(entries: Iterable[Locked], interpreter: Interpreter, cache: WheelCac
     return tuple(entry for entry in entries if _cached(entry, interpreter, cache) is None)
 
 
-def missing(entries: Iterable[Locked], interpreter: Interpreter, cache: WheelCache) -> tuple[Locked, ...]:
-    """Which of ``entries`` (all of kind ``file``) are not in the cache."""
-    return tuple(entry for entry in entries if _cached(entry, interpreter, cache) is None)
-
-
 def _cached(entry: Locked, interpreter: Interpreter, cache: WheelCache) -> Stored | None:
     """The file of ``entry``. Where several would do, the one that pip chose for this target."""
     if len(entry.hashes) == 1:
