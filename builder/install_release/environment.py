@@ -30,6 +30,34 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # made once:
 DEADLINE = 1800.0  # seconds for one child: pip on a slow disk with a large wheelhouse
 MAX_TABLE_BYTES = 256 << 20
 
+# Byte-compiles all below a directory, by forked workers. (compileall's own pool opens a socket on 3.13, by a path that may be too long, and tells
+# a file that can't be compiled, as some packages ship on purpose, from a full disk by nothing.)
+_COMPILE = """
+import os, py_compile, sys
+top, workers = sys.argv[1], int(sys.argv[2])
+files = sorted(os.path.join(above, name) for above, _, names in os.walk(top) for name in names if name.endswith(".py"))
+def work(number):
+    for path in files[number::workers]:
+        try:
+            py_compile.compile(path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+        except py_compile.PyCompileError:
+            pass
+def fork(number):
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work(number)
+            status = 0
+        except OSError as error:
+            os.write(2, f"{error}\\n".encode("utf-8", "replace"))
+        finally:
+            os._exit(status)
+    return pid
+statuses = [os.waitpid(pid, 0)[1] for pid in [fork(number) for number in range(workers)]]
+sys.exit(any(statuses))
+"""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -227,15 +255,15 @@ class _Making:
                     os.mkdir(name, 0o700, dir_fd=stage)
         return self.root.path(host.STAGING, self.stage)
 
-    def _run(self, what: str, command: Sequence[str], deadline: float = DEADLINE, accept: Sequence[int] = (0,), **environment: str) -> None:
+    def _run(self, what: str, command: Sequence[str], **environment: str) -> None:
         stage = self.root.path(host.STAGING, self.stage)
         done = child.run(
             command,
-            deadline=deadline,
+            deadline=DEADLINE,
             environment=child.scrubbed(HOME=f"{stage}/home", TMPDIR=f"{stage}/tmp", PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1", **environment),
             cwd=stage,
         )
-        if done.status not in accept:
+        if not done.good:
             tail = " | ".join(line.strip() for line in done.output.strip().splitlines()[-5:])
             raise RolledBackError(
                 "the environment could not be made; what was there is untouched",
@@ -246,9 +274,8 @@ class _Making:
         """Compile, set the modes, sync; then take the inventory of what is there."""
         there = self.root.path(host.ENVS, self.name)
         if self.artifact.manifest.target.byte_code:
-            # Status 1: a file that can't be compiled, as some packages ship on purpose. Like pip, which passes over them in silence.
-            compile_ = ["-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", f"{there}/lib"]
-            self._run("compileall", [self.interpreter.executable, *compile_], accept=(0, 1))
+            workers = str(min(8, len(os.sched_getaffinity(0))))
+            self._run("byte code", [self.interpreter.executable, "-I", "-S", "-W", "ignore", "-c", _COMPILE, f"{there}/lib", workers])
         with self.root.directory(host.ENVS, self.name) as env:
             _set_modes(env)
             durable.sync_tree(env)
