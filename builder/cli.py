@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import io
 import json
 import os
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from .report import Progress
 
 UNEXPECTED = 1
+# What a machine says when it lacks room or rights: nobody's fault here, and nothing to trace.
+_SYSTEM = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
+)
 _STATUSES = """\
 exit status:
   0  done
@@ -91,8 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(done.code or 0)
     except BuildError as error:
         return _refuse(error, as_json)
-    except OSError as error:
-        return _refuse(_from_system(error), as_json)
     except _Stopped as stopped:
         name = signal.Signals(stopped.number).name
         _refuse(BuildError(f"stopped by {name}, nothing was left behind"), as_json, 128 + stopped.number)
@@ -100,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.kill(os.getpid(), stopped.number)  # so that whoever waits for us sees why we ended
         return 128 + stopped.number
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            return _refuse(_from_system(error), as_json)
         traceback.print_exc()
         what = traceback.format_exception_only(error)[-1].strip()
         problem = Problem("unexpected", what, "This is a fault of build-release: report it with the lines that stand on standard error.")
@@ -164,7 +170,7 @@ def _refuse(error: BuildError, as_json: bool, status: int | None = None) -> int:
 
 
 def _from_system(error: OSError) -> BuildError:
-    """A full disk, a missing right: nobody's fault here, and nothing to trace."""
+    """The words for one of ``_SYSTEM``."""
     where = str(error.filename or "this machine")
     return BuildError("the system said no", [Problem(where, f"{error.strerror or error}.", "Make room or give the right to it, then try again.")])
 
