@@ -96,7 +96,7 @@ def requires(what: str, source: Path, interpreter: Interpreter, scratch: Path) -
         if static:
             wanted = scratch / "build-system.txt"
             wanted.write_text("".join(f"{each}\n" for each in static))
-            pip([*command(interpreter, python), "install", "-r", wanted], what=what, error=LockError, env=environment())
+            pip([*command(interpreter, python), "install", "--only-binary", ":all:", "-r", wanted], what=what, error=LockError, env=environment())
         return tuple(sorted(builder.get_requires_for_build("wheel")))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shutil
@@ -13,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,44 @@ def test_no_network(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_RETRIES", "1")
     bench.write("lock.txt", f"one==1.0 --hash=sha256:{'a' * 64}\n")
     assert "127.0.0.1: can't be reached (Connection refused)." in refused(bench)
+
+
+@pytest.fixture
+def private_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """An index that answers only to user ``me`` with the password ``secret``."""
+    wanted = "Basic " + base64.b64encode(b"me:secret").decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = self.headers.get("Authorization") == wanted
+            body = index.answer(self.path) if allowed else b""
+            self.send_response(401 if not allowed else 404 if body is None else 200)
+            self.send_header("Content-Type", "text/html" if self.path.startswith("/simple") else "application/octet-stream")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        index = Index(tmp_path / "private", server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("PIP_INDEX_URL", index.environment["PIP_INDEX_URL"])
+        yield index
+        server.shutdown()
+        thread.join()
+
+
+def test_private_index(bench: Bench, private_index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private index is asked with the user's netrc; without it the refusal says where credentials belong."""
+    bench.write("lock.txt", pinned(make_wheel(private_index.directory, "one")))
+    assert "127.0.0.1: refuses without (other) credentials. Give them to pip: a netrc file" in refused(bench)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert [wheel.name for wheel in bench.fetch().wheels] == ["one"]
 
 
 def test_wheel_for_another_platform(bench: Bench, index: Index) -> None:
