@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import changes
 from .changes import Changes, Package
 from .errors import BuildError, Problem
-from .install_release.manifest import Manifest
+from .install_release.manifest import Manifest, Target
 
 if TYPE_CHECKING:
     from .inspection import Inspection
@@ -57,8 +57,7 @@ class Progress:
 
     def begin(self, recipe: Recipe, source: Source, interpreter: Interpreter) -> None:
         """Say what it is about: the line that all others belong to."""
-        system = f"{implementation(interpreter.implementation)} {interpreter.python}, {interpreter.platform}"
-        self._say(f"{recipe.name} {source.version}   {commit(source.commit, source.time)}   for {system}")
+        self._say(f"{recipe.name} {source.version}   {commit(source.commit, source.time)}   for {system(interpreter)}")
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # whoever watched has gone: the work goes on
@@ -201,12 +200,16 @@ def some(words: Sequence[str], most: int = _MOST) -> str:
 
 def plan(made: Plan) -> Iterator[str]:
     """What a build would do, step by step."""
-    recipe, lock = made.recipe, made.lock
-    yield labelled("python", str(made.interpreter.executable))
-    yield labelled("cached", f"{count(len(lock.entries) - len(made.missing) - len(_from_source(made)), 'distribution')} of {len(lock.entries)}")
+    recipe, source, lock = made.recipe, made.source, made.lock
+    files = [entry for entry in lock.entries if entry.kind == "file"]
+    to_build = [str(entry) for entry in lock.entries if entry.from_source] + (["the project"] if recipe.env.project else [])
+    yield labelled("source", f"{commit(source.commit, source.time)}, version {source.version}")
+    yield labelled("target", f"{system(made.interpreter)}: {made.interpreter.executable}")
+    yield labelled("lock", recipe.dependencies.lock or _lock(lock))
+    yield labelled("cached", f"{len(files) - len(made.missing)} of {count(len(files), 'locked file')}")
     yield labelled("download", some([str(entry) for entry in made.missing]) or "nothing")
-    if _from_source(made):
-        yield labelled("build", f"{some(_from_source(made))}: without network, unless it was built before")
+    if to_build:
+        yield labelled("build", f"{some(to_build)}: without network, unless it was built before")
     for step in recipe.build:
         yield labelled("run", _step(step))
     yield labelled("env", recipe.env.kind)
@@ -224,10 +227,11 @@ def plan_value(made: Plan) -> dict[str, Any]:
         "dirty": source.dirty,
         "target": asdict(interpreter.target("")),
         "interpreter": str(interpreter.executable),
-        "lock": str(made.lock.path) if made.lock.path else None,
+        "lock": made.recipe.dependencies.lock or None,
         "distributions": [{"name": entry.name, "version": entry.version} for entry in made.lock.entries],
         "download": [entry.name for entry in made.missing],
         "build": [entry.name for entry in made.lock.entries if entry.from_source],
+        "project": made.recipe.env.project,
         "steps": [{"run": list(step.run), "network": step.network, "outputs": list(step.outputs)} for step in made.recipe.build],
         "env": made.recipe.env.kind,
         "out": str(made.out.absolute()),
@@ -237,12 +241,6 @@ def plan_value(made: Plan) -> dict[str, Any]:
 def _step(step: BuildStep) -> str:
     made = f" → {', '.join(step.outputs)}" if step.outputs else ""
     return shlex.join(step.run) + (" (with network)" if step.network else "") + made
-
-
-def _from_source(made: Plan) -> list[str]:
-    missing = set(made.missing)
-    names = [str(entry) for entry in made.lock.entries if entry.from_source and entry not in missing]
-    return names + (["the project"] if made.recipe.env.project else [])
 
 
 def wheelhouse_value(house: Wheelhouse) -> dict[str, Any]:
@@ -274,8 +272,7 @@ def headline(manifest: Manifest) -> str:
     """``shop 1.4.2   commit 1a2b3c4d5e6f (2026-11-23 10:11 UTC)   for CPython 3.11, linux_x86_64, glibc ≥ 2.28``"""
     target = manifest.target
     libc = f"{target.libc.name} ≥ {target.libc.minimum}" if target.libc.minimum else target.libc.name
-    system = f"{implementation(target.implementation)} {target.python}, {target.platform}, {libc}"
-    return f"{manifest.name} {manifest.version}   {commit(manifest.commit, manifest.commit_time)}   for {system}"
+    return f"{manifest.name} {manifest.version}   {commit(manifest.commit, manifest.commit_time)}   for {system(target)}, {libc}"
 
 
 def commit(identity: str, time: int) -> str:
@@ -283,9 +280,10 @@ def commit(identity: str, time: int) -> str:
     return f"commit {identity[:12]} ({datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC)"
 
 
-def implementation(name: str) -> str:
-    """``cpython`` as its makers write it."""
-    return {"cpython": "CPython", "pypy": "PyPy"}.get(name, name)
+def system(target: Target | Interpreter) -> str:
+    """``CPython 3.11, linux_x86_64``"""
+    name = {"cpython": "CPython", "pypy": "PyPy"}.get(target.implementation, target.implementation)
+    return f"{name} {target.python}, {target.platform}"
 
 
 def needs(manifest: Manifest) -> str:

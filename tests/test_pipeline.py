@@ -166,6 +166,9 @@ def test_a_plan_does_nothing(project: Project) -> None:
 def test_a_plan_for_people(project: Project) -> None:
     """--plan prints what would be done, one line each, and that nothing was done."""
     lines = build_release(project.recipe, "--plan", "-o", project.out, env=project.env).stdout.splitlines()
+    assert f"  source       commit {project.git('rev-parse', 'HEAD')[:12]}" in [line.partition(" (")[0] for line in lines]
+    assert "  lock         recipe:pylock.app.toml" in lines
+    assert "  cached       0 of 1 locked file" in lines
     assert "  download     tiny 1.0" in lines
     assert any(line.startswith("  run          python -c ") and line.endswith(" → made") for line in lines)
     assert lines[-1] == "nothing was done"
