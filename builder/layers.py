@@ -34,13 +34,15 @@ _CHUNK = 1 << 20
 class Tree:
     """What becomes one layer. ``make`` lays it out in an empty directory, below the top that its kind has in ``release/``.
 
-    ``key`` is the hash of all that goes in; "" means: never cached.
+    ``key`` is the hash of all that goes in; "" means: never cached. The heaviest by ``weight`` (like bytes) is begun first, so that
+    no processor is left with a large one at the end.
     """
 
     name: str
     kind: str
     key: str
     make: Callable[[Path], None]
+    weight: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,14 @@ def pack(trees: Iterable[Tree], cache: Path, work: Path, *, jobs: int) -> tuple[
     """Each tree as a layer, in order, from ``cache`` where it is there; ``work`` is a scratch directory that outlives the layers."""
     directory = cache / "layers"
     directory.mkdir(parents=True, exist_ok=True)
+    ordered = tuple(trees)
     with ThreadPoolExecutor(jobs) as pool:
-        return tuple(pool.map(lambda tree: _pack_one(tree, directory, work), trees))
+        begun = {tree.name: pool.submit(_pack_one, tree, directory, work) for tree in sorted(ordered, key=lambda tree: -tree.weight)}
+        try:
+            return tuple(begun[tree.name].result() for tree in ordered)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _pack_one(tree: Tree, cache: Path, work: Path) -> PackedLayer:

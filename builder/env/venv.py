@@ -34,7 +34,7 @@ def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[
 
 def _wheel(path: Path, sha256: str, interpreter: Interpreter, byte_code: bool) -> Tree:
     made_from = keys.key("wheel", path.name, sha256, interpreter.identity, "byte code" if byte_code else "", tools=("installer",))
-    return Tree(path.stem, "wheel", made_from, partial(_make_wheel, path, interpreter, byte_code))
+    return Tree(path.stem, "wheel", made_from, partial(_make_wheel, path, interpreter, byte_code), path.stat().st_size)
 
 
 def _make_wheel(path: Path, interpreter: Interpreter, byte_code: bool, root: Path) -> None:
