@@ -7,8 +7,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -33,17 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a C locale can't say "→"
     interrupts.listen()
     try:
         options = _parser().parse_args(_with_command(words))
         _refuse_root(options)
         return int(options.run(options))
-    except BrokenPipeError:  # whoever read our output went away: that changes nothing about what was done
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except InstallError as error:
         return _fail(error, as_json)
     except interrupts.Interrupted as stop:
@@ -285,7 +279,8 @@ def _known_root(options: argparse.Namespace) -> str:
 
 def _order(options: argparse.Namespace, root: str, command: str) -> Order:
     def note(line: str) -> None:
-        print(line, file=sys.stderr)
+        with suppress(OSError):  # a log that is full changes nothing about what is done
+            _write(2, [line])
 
     def silent(line: str) -> None:
         pass
@@ -313,24 +308,37 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     return value
 
 
-def _say(options: argparse.Namespace, lines: Any, value: dict[str, Any]) -> None:
-    if options.json:
-        print(json.dumps(value, sort_keys=True))
-    else:
-        for line in lines:
-            print(line)
-    sys.stdout.flush()
+def _say(options: argparse.Namespace, lines: Iterable[str], value: dict[str, Any]) -> None:
+    try:
+        _write(1, [json.dumps(value, sort_keys=True)] if options.json else lines)
+    except BrokenPipeError:  # whoever read it has seen enough
+        return
+    except OSError as error:
+        if options.command in _READING or (options.command == "install" and options.plan):
+            raise OSError(error.errno, error.strerror, "standard output") from None
+        # What was done is done: the status says so, whether or not the words got through.
+
+
+def _write(file: int, lines: Iterable[str]) -> None:
+    """Past Python's buffers: what they hold would be tried again at the end, and that could change the exit status. Raises ``OSError``."""
+    stream = sys.stdout if file == 1 else sys.stderr
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    left = "".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace")  # a C locale can't say "→"
+    while left:
+        left = left[os.write(file, left) :]
 
 
 def _fail(error: InstallError, as_json: bool) -> int:
     if as_json:
         problems = [asdict(problem) for problem in error.problems]
-        print(json.dumps({"error": {"status": error.status, "message": error.message, "problems": problems}}), flush=True)
+        with suppress(OSError):
+            _write(1, [json.dumps({"error": {"status": error.status, "message": error.message, "problems": problems}})])
         return error.status
     count = len(error.problems)
-    print(error.message + (f", {count} reasons:" if count > 1 else ":" if count else ""), file=sys.stderr)
+    lines = [error.message + (f", {count} reasons:" if count > 1 else ":" if count else "")]
     width = max((len(problem.where) for problem in error.problems), default=0)
     for problem in error.problems:
-        print(f"  {problem.where:<{min(width, 40)}}  {problem.what} {problem.remedy}".rstrip(), file=sys.stderr)
-    print(f"exit {error.status}", file=sys.stderr)
+        lines.append(f"  {problem.where:<{min(width, 40)}}  {problem.what} {problem.remedy}".rstrip())
+    with suppress(OSError):
+        _write(2, [*lines, f"exit {error.status}"])
     return error.status

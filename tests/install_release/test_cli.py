@@ -211,6 +211,16 @@ def test_a_signal_in_the_stage_rolls_back(tmp_path: Path, root: Path, number: si
     assert temporary_files(root) == []
 
 
+def test_a_full_log_changes_nothing_about_what_is_done(tmp_path: Path, root: Path) -> None:
+    """An installation whose output nobody takes is done, and its status says so; a reading command that can't say anything fails."""
+    words = [sys.executable, "-m", "builder.install_release"]
+    flags = ["--root", str(root), *(["--allow-root"] if os.geteuid() == 0 else [])]
+    with open("/dev/full", "w") as full:
+        for action, status in ([str(artifact(tmp_path, "1.0"))], 0), (["pin", "1.0"], 0), (["status"], 3), (["activate", "nonsense"], 3):
+            assert subprocess.run([*words, *action, *flags], cwd=REPOSITORY, stdout=full, stderr=full).returncode == status
+    assert live(root)
+
+
 def test_busy_is_said(tmp_path: Path, root: Path) -> None:
     """While another installer is at work the status is 6, and reading commands say who."""
     path = artifact(tmp_path, "1.0")
