@@ -49,7 +49,7 @@ DPASTE = Application(
     settings="DATABASE_URL=sqlite:////srv/app/shared/dpaste.sqlite\nSECRET_KEY='not a secret'\n"
     "DJANGO_SETTINGS_MODULE=dpaste.settings.base\nSTATIC_ROOT=../assets/static\n",
     prepare=(("python", "-m", "django", "migrate", "--no-input"),),
-    marks={"3.4": ("/static/dpaste.", "copyHeadline"), "3.5": ("copyHeadline", "dpaste 3.4")},
+    marks={"3.4": ("<title>dpaste</title>", "#copyHeadline"), "3.5": ("#copyHeadline", "Internal Server Error")},
 )
 ISSO = Application(
     name="isso",

@@ -25,21 +25,32 @@ class Machine(Host):
     def __enter__(self) -> Machine:
         self.srv.mkdir(exist_ok=True)
         argv = [
+            "setpriv", "--pdeathsig", "TERM",  # no machine outlives the tests, however they end
             "systemd-nspawn", "--quiet", f"--directory={self.tree}", f"--machine=release-test-{os.getpid()}", "--register=no", "--keep-unit",
             "--private-network", "--volatile=overlay", f"--bind={self.srv}:/srv", "--console=pipe", "--boot",
         ]  # fmt: skip
         with self.srv.with_suffix(".console").open("wb") as console:
             self._holder = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
-        wait_until(lambda: children(self._holder.pid))
-        self.pid = children(self._holder.pid)[0]
-        wait_until(lambda: self.systemctl("is-system-running", check=False).strip() in ("running", "degraded"), 60)
-        self._prepare()
+        try:
+            wait_until(self._booted, 60)
+            self._prepare()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._holder.send_signal(signal.SIGTERM)
         self._holder.send_signal(signal.SIGTERM)  # the second one: at once
         self._holder.wait(30)
+
+    def _booted(self) -> bool:
+        """Whether systemd is up. What nspawn starts first is not yet systemd."""
+        for child in children(self._holder.pid):
+            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                self.pid = child
+                return self.systemctl("is-system-running", check=False).strip() in ("running", "degraded")
+        return False
 
     def systemctl(self, *argv: str, check: bool = True) -> str:
         """Run systemctl as the host's root."""
