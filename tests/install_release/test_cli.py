@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -236,3 +238,45 @@ def test_busy_is_said(tmp_path: Path, root: Path) -> None:
         assert "busy: " in run("status", "--root", root).stdout
         process.communicate("go\n")
     assert run("pin", "1.0", "--root", root).returncode == 0
+
+
+def test_every_interpreter_can_install(tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
+    """The zipapp itself runs under each Python from 3.9 on, without site, and installs a release for another."""
+    program = tmp_path / "install-release"
+    program.write_bytes(installer())
+    flags = ["--allow-root"] if os.geteuid() == 0 else []
+    chosen = ["--python", sys.executable]
+    for version, python in interpreters.items():
+        root = tmp_path / version
+        for words in ([artifact(tmp_path, "1.0"), *chosen], ["pin", "1.0"]):
+            done = subprocess.run([python, "-W", "error", "-IS", program, *words, "--root", root, *flags], capture_output=True, text=True)
+            assert done.returncode == 0, f"{version}: {done.stderr}"
+        for words in (["status"], ["verify", "--json"]):
+            done = subprocess.run([python, "-W", "error", "-IS", program, *words, "--root", root], capture_output=True, text=True)
+            assert done.returncode == 0, f"{version}: {done.stderr}"
+        assert live(root) == id_of(artifact(tmp_path, "1.0"))
+
+
+def test_no_socket_and_no_write_outside_the_root(tmp_path: Path, root: Path) -> None:
+    """Of all its system calls none makes a socket, and none opens for writing, makes, moves or removes what is not below the root."""
+    if not shutil.which("strace"):
+        missing("strace is not installed")
+    program, trace = tmp_path / "install-release", tmp_path / "trace"
+    program.write_bytes(installer())
+    root.parent.mkdir(parents=True)
+    flags = ["--root", str(root), *(["--allow-root"] if os.geteuid() == 0 else [])]
+    for words in ([artifact(tmp_path, "1.0")], [artifact(tmp_path, "1.1", wheel="2", keep_releases=1)], ["rollback"], ["prune"], ["recover"]):
+        strace = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", "trace=%network,%file,%desc", "-e", "signal=none", "-o", str(trace)]
+        done = subprocess.run([*strace, sys.executable, "-IS", program, *words, *flags], cwd="/", capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines = trace.read_text().splitlines()
+        assert any("O_CREAT" in line and str(root) in line for line in lines)
+        for line in lines:
+            call = re.sub(r"^\d+ +", "", line)
+            assert not re.match(r"(socket|connect|bind|sendto|sendmsg)\(", call), call
+            if re.match(r"open(at2?)?\(", call) and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", call):
+                continue
+            if re.match(r"(open|mkdir|rename|unlink|rmdir|symlink|link|chmod|fchmodat|chown|fchownat|mknod|truncate|utimens)\w*\(", call):
+                made_outside = call.startswith("mkdir") and f'"{root.name}"' in call  # the root itself
+                inside = re.search(rf'<{re.escape(str(root))}[/>]', call) or f'"{root}/' in call
+                assert inside or made_outside or "/dev/null" in call or " = -1 " in call, call
