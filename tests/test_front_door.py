@@ -144,7 +144,9 @@ def test_make_without_a_usable_python_says_what_to_do(clone: Path) -> None:
 def test_make_help_names_every_target(clone: Path) -> None:
     """make alone lists the targets that people use."""
     done = make(clone)
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["artifact", "venv", "test", "lint", "clean", "help"]
+    targets = re.search(r"^\.PHONY: (.*)$", (clone / "Makefile").read_text(), re.MULTILINE)
+    assert targets is not None
+    assert [line.split()[1] for line in done.stdout.splitlines()] == [target for target in targets[1].split() if target != "packages"]
 
 
 def test_ci_runs_what_the_readme_tells_a_contributor() -> None:
