@@ -120,7 +120,7 @@ def _conflict(log: str) -> list[Problem]:
 
 
 def _not_built(log: str) -> list[Problem]:
-    match = re.search(r"(?:Failed to build|Failed building wheel for) '?([\w.-]+)'?", log)
+    match = re.search(r"(?:Failed to build|Failed building wheel for|generating package metadata\.\n╰─>) '?([\w.-]+)'?", log)
     if not match and "subprocess-exited-with-error" not in log and "metadata-generation-failed" not in log:
         return []
     output = re.search(r"╰─> \[\d+ lines of output\]\n(.*?)\n\s*\[end of output\]", log, re.DOTALL)
