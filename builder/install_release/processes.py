@@ -47,7 +47,7 @@ def running(host: Host, users: Mapping[str, tuple[str, ...]]) -> Running:
 
 
 def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, ...]]) -> tuple[Process | None, bool]:
-    """The process, if it belongs to the root, and whether enough could be read to say that it doesn't."""
+    """The process, if it belongs to the root, and whether enough could be read to say that it doesn't. The kernel's own are of no root."""
     release = env = ""
     member, readable = False, True
     for text in _evidence(pid):
@@ -66,25 +66,33 @@ def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, .
     if not release and len(owners) == 1:
         release = owners[0]
     parent, name = _stat(pid)
-    return Process(pid, parent, name, release, env), True
+    return Process(pid, parent, _program(pid) or name, release, env), True
 
 
 def _evidence(pid: int) -> Iterator[bytes | None]:
-    """Texts that may hold a path below the root, the surest first; None for what may not be read. A process that has ended has none."""
-    for name in ("environ", "cwd", "cmdline", "maps"):
-        path = f"{_PROC}/{pid}/{name}"
-        try:
-            if name == "cwd":
-                yield os.fsencode(os.readlink(path))
-                continue
-            with open(path, "rb") as file:
-                text = file.read(_MOST)
-        except PermissionError:
-            yield None
-        except OSError:
-            return
-        else:
-            yield _release_dir(text) if name == "environ" else text
+    """Texts that may hold a path below the root, the surest first; None for what may not be read. One that has ended, or is the kernel's, has none."""
+    words = _read(pid, "cmdline")
+    if words == b"":
+        return
+    environ = _read(pid, "environ")
+    yield None if environ is None else _release_dir(environ)
+    try:
+        yield os.fsencode(os.readlink(f"{_PROC}/{pid}/cwd"))
+    except OSError:
+        yield None
+    yield words
+    yield _read(pid, "maps")
+
+
+def _read(pid: int, name: str) -> bytes | None:
+    """A file of a process; empty when the process is gone, None when this user may not."""
+    try:
+        with open(f"{_PROC}/{pid}/{name}", "rb") as file:
+            return file.read(_MOST)
+    except PermissionError:
+        return None
+    except OSError:
+        return b""
 
 
 def _release_dir(environ: bytes) -> bytes:
@@ -92,11 +100,21 @@ def _release_dir(environ: bytes) -> bytes:
     return next((pair for pair in environ.split(b"\0") if pair.startswith(b"RELEASE_DIR=")), b"")
 
 
+def _program(pid: int) -> str:
+    """Of a Python process, what it runs: the name of its script or module; "" when it is no Python or can't be told."""
+    words = (_read(pid, "cmdline") or b"").decode("utf-8", "replace").split("\0")
+    if not os.path.basename(words[0]).startswith("python"):
+        return ""
+    first = next((number for number, word in enumerate(words[1:], 1) if not word.startswith("-") or word in ("-m", "-c")), len(words))
+    if words[first : first + 1] == ["-m"]:
+        return "".join(words[first + 1 : first + 2])
+    return "" if words[first : first + 1] == ["-c"] else os.path.basename("".join(words[first : first + 1]))
+
+
 def _stat(pid: int) -> tuple[int, str]:
     """The parent of a process, and its name."""
+    before, _, after = (_read(pid, "stat") or b"").rpartition(b")")
     try:
-        with open(f"{_PROC}/{pid}/stat", "rb") as file:
-            before, _, after = file.read(4096).rpartition(b")")
         return int(after.split()[1]), before.partition(b"(")[2].decode("utf-8", "replace")
-    except (OSError, ValueError, IndexError):
+    except (ValueError, IndexError):
         return 0, "?"

@@ -49,11 +49,12 @@ def test_status_names_processes_of_older_releases(tmp_path: Path) -> None:
     """A process that was started from the release before is told from one of the live release; workers are counted with their parent."""
     root = tmp_path / "root"
     install(root, artifact(tmp_path, "1.0"))
-    code = "import os, sys; pid = os.fork(); print(flush=True) if pid else None; sys.stdin.read()"
-    first = subprocess.Popen([sys.executable, "-c", code], cwd=root / "current/src", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    server = tmp_path / "server"
+    server.write_text("import os, sys; pid = os.fork(); print(flush=True) if pid else None; sys.stdin.read()")
+    first = subprocess.Popen([sys.executable, server], cwd=root / "current/src", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     install(root, artifact(tmp_path, "1.1"))
     live = root / "current/src"
-    second = subprocess.Popen([sys.executable, "-c", code], cwd=live, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    second = subprocess.Popen([sys.executable, "-u", server], cwd=live, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         for process in (first, second):
             assert process.stdout is not None
@@ -62,9 +63,8 @@ def test_status_names_processes_of_older_releases(tmp_path: Path) -> None:
     finally:
         for process in (first, second):
             process.communicate()
-    name = Path(sys.executable).resolve().name
-    assert f"{name} {first.pid} (+1) still runs 1.0: restart pending" in text
-    assert f"{name} {second.pid} (+1) from 1.1" in text
+    assert f"server {first.pid} (+1) still runs 1.0: restart pending" in text
+    assert f"server {second.pid} (+1) from 1.1" in text
 
 
 def test_status_says_that_recovery_is_due_and_changes_nothing(tmp_path: Path) -> None:
