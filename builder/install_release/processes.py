@@ -70,7 +70,7 @@ def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, .
 
 
 def _evidence(pid: int) -> Iterator[bytes | None]:
-    """Texts that may hold a path below the root, the surest first; None for what may not be read. One that has ended, or is the kernel's, has none."""
+    """Texts that may hold a path below the root, the surest first; None for what may not be read. A thread of the kernel's has none."""
     words = _read(pid, "cmdline")
     if words == b"":
         return
