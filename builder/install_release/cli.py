@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         problem = Problem("signal", f"{stop}.", "Run this again when it may take its time.")
         return _fail(RefusedError("stopped before anything was changed", [problem]), as_json)
     except OSError as error:
-        where = str(error.filename or "system")
-        return _fail(RefusedError("it can't be done", [Problem(where, f"{error.strerror or error}.", "Mend that, then run this again.")]), as_json)
+        remedy = "Run this as the user that the root belongs to." if isinstance(error, PermissionError) else "Mend that, then run this again."
+        return _fail(RefusedError("it can't be done", [Problem(str(error.filename or "system"), f"{error.strerror or error}.", remedy)]), as_json)
     except Exception as error:
         traceback.print_exc()
         problem = Problem("bug", "see above.", "Report it, with all that is above.")

@@ -153,8 +153,11 @@ class Host:
         return [name for name in self.names(ENVS) if _ENV_KEY.fullmatch(name)]
 
     def has_environment(self, key: str) -> bool:
-        """Whether an environment is complete: its table, which is written last, is there, and so is its directory."""
-        return durable.exists(self.fd, f"{ENV_TABLES}/{key}.json") and _is_dir(self.fd, f"{ENVS}/{key}")
+        """Whether an environment is complete: its table, written last, is there, and so is its directory. No, for a user who can't see that."""
+        try:
+            return durable.exists(self.fd, f"{ENV_TABLES}/{key}.json") and _is_dir(self.fd, f"{ENVS}/{key}")
+        except PermissionError:
+            return False
 
     def names(self, directory: str) -> list[str]:
         try:

@@ -117,7 +117,7 @@ def propose(
     """What ``install`` would do, and what recovery would do before it. Changes nothing."""
     found = facts.gather(manifest, release, order.root, python)
     live, due = None, tuple[str, ...]()
-    if os.path.isdir(os.path.join(order.root, STATE)):
+    if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         with Host(order.root) as host:
             due, pointer = recover.due(host), host.pointer(CURRENT)
             live = Live(pointer.id, host.manifest(pointer.id)) if pointer.kind == "release" else None
@@ -194,7 +194,7 @@ def check(manifest: Manifest, release: str, order: Order, python: str | None, mo
 
 def _prepare(order: Order) -> str:
     """What a killed installer left is no reason against a release: recover now if it is due. What is live; "" for nothing, or no root yet."""
-    if not os.path.isdir(os.path.join(order.root, STATE)):
+    if not os.access(os.path.join(order.root, STATE), os.R_OK | os.W_OK | os.X_OK):  # of somebody else's root the preflight tells
         return ""
     with Host(order.root) as host:
         if recover.due(host):
