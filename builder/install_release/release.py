@@ -88,7 +88,11 @@ def changing(order: Order, create: bool = False) -> Iterator[Host]:
                 what = f"{error.strerror or error} ({error.filename or host.root})."
                 remedy = "Mend that, then run install-release recover."
                 raise DegradedError("recovery could not be finished", [Problem("recovery", what, remedy)]) from None
-            yield host
+            try:
+                yield host
+            except interrupts.Interrupted as stop:
+                problem = Problem("signal", f"{stop}.", "Run this again when it may take its time.")
+                raise RolledBackError("stopped; what was live is live", [problem]) from None
 
 
 def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:

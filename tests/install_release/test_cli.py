@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.artifact.zipapp import installer
 from builder.install_release.cli import _with_command
-from builder.zipapp import installer
 from tests.conftest import missing
 
-from .roots import REPOSITORY, artifact, id_of, install, live, run, snapshot, temporary_files
+from .roots import REPOSITORY, artifact, id_of, install, live, past, run, snapshot, temporary_files
 
 
 @pytest.fixture
@@ -213,6 +213,18 @@ def test_a_signal_in_the_stage_rolls_back(tmp_path: Path, root: Path, number: si
     assert temporary_files(root) == []
 
 
+def test_many_installers_at_once_take_turns(tmp_path: Path, root: Path) -> None:
+    """Each waits for the one before it; all are installed, the last one is live, and nothing is left over."""
+    paths = [artifact(tmp_path, f"1.{number}") for number in range(4)]
+    words = [sys.executable, "-m", "builder.install_release", "--root", str(root), "--wait", "60", *(["--allow-root"] if os.geteuid() == 0 else [])]
+    running = [subprocess.Popen([*words, path], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for path in paths]
+    said = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0] * 4, said
+    assert sorted(os.listdir(root / "releases")) == sorted(map(id_of, paths))
+    assert live(root) == past(root).live
+    assert temporary_files(root) == []
+
+
 def test_a_full_log_changes_nothing_about_what_is_done(tmp_path: Path, root: Path) -> None:
     """An installation whose output nobody takes is done, and its status says so; a reading command that can't say anything fails."""
     words = [sys.executable, "-m", "builder.install_release"]
@@ -278,5 +290,5 @@ def test_no_socket_and_no_write_outside_the_root(tmp_path: Path, root: Path) -> 
                 continue
             if re.match(r"(open|mkdir|rename|unlink|rmdir|symlink|link|chmod|fchmodat|chown|fchownat|mknod|truncate|utimens)\w*\(", call):
                 made_outside = call.startswith("mkdir") and f'"{root.name}"' in call  # the root itself
-                inside = re.search(rf'<{re.escape(str(root))}[/>]', call) or f'"{root}/' in call
+                inside = re.search(rf"<{re.escape(str(root))}[/>]", call) or f'"{root}/' in call
                 assert inside or made_outside or "/dev/null" in call or " = -1 " in call, call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,29 @@ def test_flip_moves_current_and_previous(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "previous") == f"releases/{A}"
     assert events(tmp_path) == [("activated", A), ("good", A), ("activated", B), ("good", B)]
     assert journal_state(tmp_path) == "idle"
+
+
+def test_whoever_looks_always_finds_a_release(tmp_path: Path) -> None:
+    """While it flips to and fro, current is never absent and never leads to nothing."""
+    with root_with(tmp_path, A, B) as host:
+        flip.flip(host, switch(A))
+        missed: list[OSError] = []
+        done = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(tmp_path / "current", done, missed))
+        watcher.start()
+        for to in (B, A) * 10:
+            flip.flip(host, switch(to))
+        done.set()
+        watcher.join()
+    assert missed == []
+
+
+def _watch(path: Path, done: threading.Event, missed: list[OSError]) -> None:
+    while not done.is_set():
+        try:
+            path.stat()
+        except OSError as error:
+            missed.append(error)
 
 
 def test_flip_back_marks_what_it_leaves(tmp_path: Path) -> None:
