@@ -256,7 +256,8 @@ def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(arguments: argparse.Namespace, progress: Progress) -> Answer:
-    from . import inspection, report
+    from . import report
+    from .artifact import inspection
 
     found = inspection.inspect(arguments.artifact, most=arguments.most)
     return Answer(report.inspection_value(found), report.inspection(found))
@@ -267,7 +268,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
-    from . import verify
+    from .artifact import verify
 
     good, errors = [], []
     for path in arguments.artifacts:

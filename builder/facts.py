@@ -7,8 +7,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from .artifact import MINIMUM_INSTALLER
+from .artifact.layers import PackedLayer
 from .install_release.manifest import FORMAT, Env, Manifest, Range, Requires, Tail
-from .layers import PackedLayer
 from .recipe import Recipe
 from .source import Source
 from .target import Interpreter, minimum_libc

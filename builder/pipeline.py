@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from . import artifact, changes, develop, download, env, facts, layers, resolution, steps, target, trees, wheelhouse
+from . import artifact, changes, develop, env, facts, steps, target, trees, wheelhouse
 from . import lock as locks
 from . import source as sources
-from .artifact import Built
+from .artifact import Built, layers
 from .changes import Changes
 from .develop import Developed
 from .errors import ArtifactError, Problem
 from .install_release.manifest import ENV_LAYERS
-from .lock import Lock, Locked
+from .lock import Lock, Locked, resolution
 from .recipe import Recipe
 from .source import Source
 from .target import Interpreter
-from .wheel_cache import WheelCache
-from .wheelhouse import Wheelhouse
+from .wheelhouse import Wheelhouse, download
+from .wheelhouse.wheel_cache import WheelCache
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -19,8 +19,8 @@ from .errors import BuildError, Problem
 from .install_release.manifest import Manifest, Target
 
 if TYPE_CHECKING:
-    from .inspection import Inspection
-    from .layers import PackedLayer
+    from .artifact.inspection import Inspection
+    from .artifact.layers import PackedLayer
     from .lock import Lock
     from .pipeline import Outcome, Plan
     from .recipe import BuildStep, Recipe

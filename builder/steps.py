@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from .artifact.layers import Tree
 from .env import keys, local
 from .errors import Problem, StepError
 from .install_release.manifest import canonical
-from .layers import Tree
 from .recipe import BuildStep, Recipe
 from .run import build_environment
 from .run import run as run_process

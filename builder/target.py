@@ -109,9 +109,7 @@ class Interpreter:
 
     def target(self, minimum_libc: str, byte_code: bool = True) -> Target:
         """The manifest's words for it. ``minimum_libc`` like ``2.28``, empty when no wheel needs one."""
-        return Target(
-            self.implementation, self.python, self.abi, self.platform, Libc(self.libc, minimum_libc), self.byte_code if byte_code else ""
-        )
+        return Target(self.implementation, self.python, self.abi, self.platform, Libc(self.libc, minimum_libc), self.byte_code if byte_code else "")
 
 
 def find(spec: PythonSpec) -> Interpreter:

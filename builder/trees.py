@@ -7,11 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
+from .artifact.layers import Tree
 from .env.bytecode import compile_tree
 from .env.keys import key
 from .errors import Problem, RecipeError
 from .install_release.manifest import canonical
-from .layers import Tree
 from .recipe import Recipe
 from .target import Interpreter
 

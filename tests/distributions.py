@@ -69,7 +69,7 @@ def make_sdist(
     wheel = _wheel_name(name, version, "py3-none-any")
     members = {
         "PKG-INFO": _metadata(name, version, requires, ""),
-        "pyproject.toml": f"[build-system]\nrequires = {list(build_requires)!r}\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n"
+        "pyproject.toml": f'[build-system]\nrequires = {list(build_requires)!r}\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         f'[project]\nname = "{name}"\nversion = "{version}"\ndependencies = {list(requires)!r}\n',
         "backend.py": BACKEND.format(before=before, wheel=wheel),
         **{f"wheel/{key}": text for key, text in _wheel_files(name, version, files, requires, {}, "py3-none-any", "").items()},

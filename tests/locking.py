@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from builder import lock, recipe, resolution, wheelhouse
+from builder import lock, recipe, wheelhouse
 from builder.errors import BuildError
+from builder.lock import resolution
 from builder.recipe import Dependencies, EnvSpec, PythonSpec, Recipe
 from builder.source import Source
 from builder.target import Interpreter, ask

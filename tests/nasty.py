@@ -63,16 +63,19 @@ ACCEPTED = (
     Nasty("dirs", [("dirs/", b""), ("dirs/__init__.py", b""), ("dirs/empty/", b"")]),
     Nasty(
         "unicode",
-        {"unicode/ünï.py": b"", "unicode/with space.py": b"", "unicode/comma,quote\".txt": b""},
-        {"rows": {"unicode/comma,quote\".txt": record_row("X", b"").replace("X", '"unicode/comma,quote"".txt"')}},
+        {"unicode/ünï.py": b"", "unicode/with space.py": b"", 'unicode/comma,quote".txt': b""},
+        {"rows": {'unicode/comma,quote".txt': record_row("X", b"").replace("X", '"unicode/comma,quote"".txt"')}},
     ),
     Nasty("platlib", {"platlib.py": b""}, {"wheel": b"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-any\n"}),
     Nasty("newer", {"newer.py": b""}, {"wheel": b"Wheel-Version: 1.9\nRoot-Is-Purelib: True\nTag: py3-none-any\n"}),
     Nasty("signed", {"signed.py": b"", "signed-1.0.dist-info/RECORD.jws": b"{}"}),
     Nasty("pthfile", {"pthfile.pth": b"import sys\n"}),
     Nasty("pythonw", {"pythonw-1.0.data/scripts/pyw-x": b"#!pythonw -E\r\nprint('a wheel')\r\n"}, {"executable": ["pythonw-1.0.data/scripts/pyw-x"]}),
-    Nasty("completion", {"completion-1.0.data/scripts/activate-global-x": b"#!/bin/sh\n", "completion-1.0.data/scripts/python-x-check": SCRIPT},
-          {"executable": ["completion-1.0.data/scripts/activate-global-x", "completion-1.0.data/scripts/python-x-check"]}),
+    Nasty(
+        "completion",
+        {"completion-1.0.data/scripts/activate-global-x": b"#!/bin/sh\n", "completion-1.0.data/scripts/python-x-check": SCRIPT},
+        {"executable": ["completion-1.0.data/scripts/activate-global-x", "completion-1.0.data/scripts/python-x-check"]},
+    ),
 )
 
 # Neither installs them. What we say of them.

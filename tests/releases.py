@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.artifact import Built, write
+from builder.artifact.layers import Tree, pack
 from builder.install_release.manifest import TOPS, Env, Libc, Manifest, Range, Requires, Tail, Target
-from builder.layers import Tree, pack
 
 Content = str | bytes | tuple[int, bytes] | Path | None  # text, bytes, (mode, bytes), a link's target, an empty directory
 NOWHERE = Range(0, 0, 0, "")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.artifact.zipapp import installer
 from builder.errors import ArtifactError
 from builder.install_release.artifact import open_artifact
-from builder.zipapp import installer
 from tests.releases import write_release
 
 LAYERS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.credentials import in_text, scan
+from builder.source.credentials import in_text, scan
 
 # Put together here, so that neither this file nor a copy of it holds anything that looks like a credential.
 BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\nMzEfYyjiWA4R4ypbJ5mz2pPnPOl0JqvQYcxGqjA2s4wWnQe3jUq2Lc0q9tGxw1Zk\n"

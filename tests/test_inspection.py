@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.artifact.inspection import Content, inspect
 from builder.errors import ArtifactError
-from builder.inspection import Content, inspect
 from tests.releases import write_release
 
 

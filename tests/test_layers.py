@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from builder.artifact import write
+from builder.artifact.layers import PackedLayer, Tree, compress, pack
+from builder.artifact.verify import verify
 from builder.errors import ArtifactError
-from builder.layers import PackedLayer, Tree, compress, pack
-from builder.verify import verify
 from tests.releases import FACTS, lay
 
 FILES = {"a.py": "a = 1\n", "static/x.css": "body {}\n", "run": (0o755, b"#!/bin/sh\n"), "empty": None, "link": Path("a.py")}

@@ -77,7 +77,11 @@ def test_pylock_of_uv(bench: Bench) -> None:
     bench.write("pylock.toml", UV)
     found = bench.read().entries
     assert names(found) == ["asgiref 3.8.1", "django 5.1"]
-    assert (found[1].hashes, found[1].filename, found[1].url) == ((B,), "django-5.1-py3-none-any.whl", "https://files.test/django-5.1-py3-none-any.whl")
+    assert (found[1].hashes, found[1].filename, found[1].url) == (
+        (B,),
+        "django-5.1-py3-none-any.whl",
+        "https://files.test/django-5.1-py3-none-any.whl",
+    )
 
 
 def test_pylock_with_groups(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.patterns import matcher, may_match_below
+from builder.source.patterns import matcher, may_match_below
 
 PATHS = [
     "a.py",

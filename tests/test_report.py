@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from builder import report
+from builder.artifact.inspection import inspect
 from builder.changes import Changes, Package, compare
 from builder.errors import BuildError, Problem
-from builder.inspection import inspect
 from builder.lock import Lock
 from builder.pipeline import Outcome
 from tests.releases import FACTS, THIS_TARGET, write_release

@@ -18,7 +18,7 @@ import pytest
 
 from builder import recipe, source
 from builder.errors import SourceError
-from builder.listing import join_url
+from builder.source.listing import join_url
 
 WHEN = 1700000000
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from builder import steps
+from builder.artifact.layers import Tree
 from builder.errors import StepError
-from builder.layers import Tree
 from builder.recipe import BuildStep, Recipe
 from builder.source import Source
 from builder.target import Interpreter

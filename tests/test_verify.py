@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from builder import tar
-from builder.artifact import write
+from builder.artifact import tar, write
+from builder.artifact.layers import PackedLayer, compress
+from builder.artifact.verify import verify
 from builder.errors import ArtifactError
 from builder.install_release.artifact import table_prefix
 from builder.install_release.crc import crc32_combine
 from builder.install_release.table import Entry, Segment, to_line
-from builder.layers import PackedLayer, compress
-from builder.verify import verify
 from tests.releases import FACTS, write_release
 
 DATA = b"hello\n"

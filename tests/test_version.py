@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from builder.version import after, dirty, read
+from builder.source.version import after, dirty, read
 
 COMMIT = "1a2b3c4d5e6f" + "0" * 28
 

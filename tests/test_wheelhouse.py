@@ -23,6 +23,7 @@ from builder.errors import BuildError, EnvError, WheelhouseError
 from builder.recipe import EnvSpec
 from builder.target import ask
 from builder.wheelhouse import Wheel, Wheelhouse
+from builder.wheelhouse.wheel_cache import WheelCache
 
 from .distributions import Index, make_sdist, make_wheel, serve
 from .locking import COMMIT_TIME, HERE, Bench, pinned, problems, sha256
@@ -252,6 +253,28 @@ def test_killed_build(bench: Bench, index: Index) -> None:
             time.sleep(delay)
             os.killpg(build.pid, signal.SIGKILL)
     assert only(bench.fetch()).sha256 == sha256(wheel)
+
+
+def test_scratch_of_a_running_build(bench: Bench) -> None:
+    """What a build works in is its own for as long as it runs, however old the clock says it is; what a killed one left is swept at once."""
+    cache = WheelCache(bench.root / "cache")
+    with cache.scratch() as mine:
+        os.utime(mine, (0, 0))
+        left = mine.parent / "left-by-a-killed-build"
+        left.mkdir()
+        with cache.scratch():
+            assert mine.is_dir() and not left.exists()
+    assert not bench.scratch()
+
+
+def test_damaged_entry_beside_a_new_one(bench: Bench, index: Index) -> None:
+    """An entry of the cache that lost a part of itself is replaced, and nobody who only looks removes what another build is putting there."""
+    wheel = make_wheel(index.directory, "one")
+    bench.write("lock.txt", pinned(wheel))
+    cached = only(bench.fetch()).path
+    (cached.parent / "facts.json").unlink()
+    assert WheelCache(bench.root / "cache").get(sha256(wheel)) is None and cached.exists()
+    assert sha256(only(bench.fetch()).path) == sha256(wheel)
 
 
 # Built

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ..artifact.layers import Tree
 from ..errors import Problem
-from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from ..artifact.layers import Tree
 from ..errors import EnvError
-from ..layers import Tree
 from ..recipe import Recipe
 from ..run import build_environment, run
 from ..target import Interpreter

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifact.layers import Tree
 from ..errors import EnvError, Problem
 from ..install_release import pin
-from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
 from . import keys

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from virtualenv.seed.wheels.embed import get_embed_wheel
 
+from ..artifact.layers import Tree
 from ..errors import EnvError, Problem
-from ..layers import Tree
 from ..recipe import Recipe
 from ..target import Interpreter
 from . import keys

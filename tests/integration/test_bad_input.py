@@ -281,5 +281,3 @@ def _foreign_lock(index: Index, name: str) -> str:
         'lock-version = "1.0"\ncreated-by = "others"\n\n[[packages]]\nname = "tiny"\nversion = "1.0"\n\n'
         f'{table}\nname = "{name}"\nurl = "http://127.0.0.1:{index.port}/files/{name}"\nhashes = {{ sha256 = "{digest}" }}\n'
     )
-
-

@@ -16,9 +16,9 @@ from packaging.dependency_groups import resolve_dependency_groups
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from .errors import LockError, Problem
-from .recipe import Recipe
-from .run import redact
+from ..errors import LockError, Problem
+from ..recipe import Recipe
+from ..run import redact
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _NESTED = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s+|=)?(\S.*)")

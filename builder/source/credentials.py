@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import Problem
+from ..errors import Problem
 from .patterns import matcher
 
 __all__ = ["in_text", "scan"]

@@ -27,7 +27,7 @@ except ImportError as error:
 
 sys.exit(main())
 """
-_PACKAGE = Path(__file__).parent / "install_release"
+_PACKAGE = Path(__file__).parent.parent / "install_release"
 
 
 def installer() -> bytes:

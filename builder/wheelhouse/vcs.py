@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .errors import Problem, WheelhouseError
-from .lockfile import Locked
-from .run import run
+from ..errors import Problem, WheelhouseError
+from ..lock.lockfile import Locked
+from ..run import run
 
 
 def check_out(entry: Locked, into: Path) -> int:

@@ -16,14 +16,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from ..errors import LockError, Problem
+from ..install_release.manifest import canonical
+from ..recipe import RECIPE_PREFIX, Recipe
+from ..run import redact
+from ..source import Source
+from ..target import Interpreter
 from . import lockfile, requirements
-from .errors import LockError, Problem
-from .install_release.manifest import canonical
 from .lockfile import Content, Locked
-from .recipe import RECIPE_PREFIX, Recipe
-from .run import redact
-from .source import Source
-from .target import Interpreter
 
 __all__ = ["Lock", "Locked", "read"]
 

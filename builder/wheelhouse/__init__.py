@@ -16,18 +16,18 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
+from ..errors import EnvError, Problem, WheelhouseError
+from ..install_release import __version__
+from ..install_release.manifest import canonical
+from ..lock import Lock, build_lock_name, refresh
+from ..lock.lockfile import Locked, requirements_text
+from ..recipe import Recipe
+from ..source import Source
+from ..target import Interpreter
+from ..trees import fingerprint
 from . import backend, conflicts, download
 from .backend import Build, Lay, Tools
 from .download import Wanted
-from .errors import EnvError, Problem, WheelhouseError
-from .install_release import __version__
-from .install_release.manifest import canonical
-from .lock import Lock, build_lock_name, refresh
-from .lockfile import Locked, requirements_text
-from .recipe import Recipe
-from .source import Source
-from .target import Interpreter
-from .trees import fingerprint
 from .vcs import check_out
 from .wheel import Facts, fits
 from .wheel_cache import Stored, WheelCache, file_sha256

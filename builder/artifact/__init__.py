@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import ArtifactError, Problem
+from ..install_release.artifact import GZIP_HEADER, MANIFEST_PATH, member, stored
+from ..install_release.crc import crc32_combine
+from ..install_release.manifest import Layer, Manifest, Range, Tail, parse, release_id, to_bytes
 from . import tar
-from .errors import ArtifactError, Problem
-from .install_release.artifact import GZIP_HEADER, MANIFEST_PATH, member, stored
-from .install_release.crc import crc32_combine
-from .install_release.manifest import Layer, Manifest, Range, Tail, parse, release_id, to_bytes
 from .layers import PackedLayer, compress, copy_layer
 from .zipapp import installer
 

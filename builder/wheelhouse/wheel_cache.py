@@ -1,29 +1,28 @@
 """The cache of distributions: files by their sha256, and short notes about them. Everything in it is published by rename, and checked when used.
 
 ``files/<sha256>/<file name>`` beside ``facts.json``; ``notes/<kind>/<key>.json``; ``scratch/`` for what isn't published yet. Two builds may use it
-at once; a killed one leaves only scratch, which is swept later. A damaged entry is removed and made again.
+at once; a killed one leaves only scratch, which the next one sweeps. A damaged entry is as good as none, and replaced by a good one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import Problem, WheelhouseError
+from ..install_release.manifest import canonical
 from . import wheel
-from .errors import Problem, WheelhouseError
-from .install_release.manifest import canonical
 
 _FORMAT = 1
-_SWEPT_AFTER = 24 * 3600  # seconds: no build takes so long
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class WheelCache:
                 return Stored(path, sha256, wheel.Facts(**facts) if facts else None)
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        shutil.rmtree(folder, ignore_errors=True)
         return None
 
     def add(self, path: Path) -> Stored:
@@ -75,8 +73,11 @@ class WheelCache:
                 os.fsync(file.fileno())
             known = {"format": _FORMAT, "filename": path.name, "stamp": _stamp(target), "facts": asdict(facts) if facts else {}}
             (folder / "facts.json").write_bytes(canonical(known))
+            place = self._root / "files" / sha256
             with suppress(OSError):  # another build was faster
-                folder.rename(self._root / "files" / sha256)
+                if place.exists() and self.get(sha256) is None:
+                    place.rename(scratch / "damaged")
+                folder.rename(place)
         stored = self.get(sha256)
         if stored is None:
             raise WheelhouseError("the cache can't be written", [Problem(str(self._root), "lost what was just put into it.", "Is the disk full?")])
@@ -99,19 +100,38 @@ class WheelCache:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A directory on the cache's own file system, for as long as the block lasts."""
+        """A directory on the cache's own file system, for as long as the block lasts.
+
+        Locked while it is in use, so what is not locked was left by a build that was killed: no clock has a say.
+        """
         home = self._root / "scratch"
-        for old in home.iterdir():
-            try:
-                if old.stat().st_mtime < time.time() - _SWEPT_AFTER:
-                    shutil.rmtree(old, ignore_errors=True)
-            except FileNotFoundError:
-                continue
-        made = Path(tempfile.mkdtemp(dir=home))
+        with open(self._root / "scratch.lock", "ab") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)  # between making a directory and locking it nobody sweeps
+            _sweep(home)
+            made = Path(tempfile.mkdtemp(dir=home))
+            held = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(held, fcntl.LOCK_SH)
         try:
             yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
+            os.close(held)
+
+
+def _sweep(home: Path) -> None:
+    """Remove the directories in ``home`` that nobody holds."""
+    for path in home.iterdir():
+        try:
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue  # its build has just ended, or it is another user's
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass  # in use
+        finally:
+            os.close(directory)
 
 
 def file_sha256(path: Path) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ArtifactError
-from .install_release.artifact import Artifact, open_artifact
-from .install_release.errors import ArtifactError as Damaged
-from .install_release.manifest import Manifest
-from .install_release.table import Entry
+from ..errors import ArtifactError
+from ..install_release.artifact import Artifact, open_artifact
+from ..install_release.errors import ArtifactError as Damaged
+from ..install_release.manifest import Manifest
+from ..install_release.table import Entry
 
 
 @dataclass(frozen=True)

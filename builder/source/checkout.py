@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from ..errors import Problem
+from ..install_release.table import inside
 from . import git, lfs
-from .errors import Problem
 from .git import Repository
-from .install_release.table import inside
 from .listing import Entry
 
 

@@ -30,10 +30,10 @@ from packaging.pylock import (
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ..errors import LockError, Problem
+from ..run import redact, without_credentials
+from ..target import Interpreter
 from . import requirements
-from .errors import LockError, Problem
-from .run import redact, without_credentials
-from .target import Interpreter
 
 TOOL = "build-release"  # the table of [tool] that says what a lock was made for and from
 _MADE_FROM = re.compile(r"#   (\S.*?): (\S.*)")  # the same, in a requirements file

@@ -7,14 +7,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import tar
-from .artifact import INSTALLER_PATH, ORDER
-from .errors import ArtifactError
-from .install_release.artifact import Artifact, inflate, member, open_artifact, padded, table_prefix
-from .install_release.errors import ArtifactError as InstallArtifactError
-from .install_release.errors import Problem
-from .install_release.manifest import Layer, Manifest
-from .install_release.table import Entry, Segment
+from ..errors import ArtifactError
+from ..install_release.artifact import Artifact, inflate, member, open_artifact, padded, table_prefix
+from ..install_release.errors import ArtifactError as InstallArtifactError
+from ..install_release.errors import Problem
+from ..install_release.manifest import Layer, Manifest
+from ..install_release.table import Entry, Segment
+from . import INSTALLER_PATH, ORDER, tar
 
 
 def verify(path: Path) -> Manifest:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .errors import Problem, SourceError
-from .run import Completed, failure, run
+from ..errors import Problem, SourceError
+from ..run import Completed, failure, run
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import tomli_w
 
+from ..errors import Problem, WheelhouseError
+from ..install_release.manifest import canonical
+from ..lock.lockfile import Locked, requirements_text
+from ..pip import OLDEST_OWN, command, environment, pip, yanked
+from ..run import run
+from ..target import Interpreter
 from . import guard
-from .errors import Problem, WheelhouseError
-from .install_release.manifest import canonical
-from .lockfile import Locked, requirements_text
-from .pip import OLDEST_OWN, command, environment, pip, yanked
-from .run import run
-from .target import Interpreter
 from .wheel_cache import Stored, WheelCache, file_sha256
 
 _ONLY_WHEELS = ["--only-binary", ":all:"]
@@ -75,15 +75,8 @@ def _choice(entry: Locked, interpreter: Interpreter) -> str:
 
 def _download(entries: Sequence[Locked], options: Sequence[str], index_options: Sequence[str], interpreter: Interpreter, scratch: Path) -> None:
     """Have pip put the files of ``entries`` into ``scratch``. The back end of a source archive, which pip runs on the way, runs offline."""
-    with tempfile.TemporaryDirectory(prefix="build-release-pip-") as place:
-        python = guard.make(interpreter, Path(place))
-        argv = [*command(interpreter, python), "download", "--no-deps", "--dest", str(scratch), *options]
-        _run(argv, entries, options, index_options, interpreter, scratch)
-
-
-def _run(
-    argv: Sequence[str], entries: Sequence[Locked], options: Sequence[str], index_options: Sequence[str], interpreter: Interpreter, scratch: Path
-) -> None:
+    python = guard.make(interpreter, Path(tempfile.mkdtemp(dir=scratch)))
+    argv = [*command(interpreter, python), "download", "--no-deps", "--dest", str(scratch), *options]
     if all(entry.url.startswith(("https://", "http://")) and entry.filename.endswith(".whl") for entry in entries) and _urls_will_do(interpreter):
         # pip skips the pages of the index for a lock that names URLs. If one of them is gone, the index may have the file elsewhere.
         with suppress(WheelhouseError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .install_release.artifact import long_name, padded, tar_header
-from .install_release.table import Entry
+from ..install_release.artifact import long_name, padded, tar_header
+from ..install_release.table import Entry
 
 _TYPES = {"file": b"0", "link": b"2", "dir": b"5"}
 BLOCK = 512

@@ -13,7 +13,7 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from .errors import Problem, WheelhouseError
+from ..errors import Problem, WheelhouseError
 
 _CHUNK = 1 << 20
 _UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .run import build_environment, no_network
-from .target import Interpreter
+from ..run import build_environment, no_network
+from ..target import Interpreter
 
 _EPOCH = 315532800  # metadata has no times in it: any will do
 
 # Runs at the start of every process of that environment, before anything of a back end is imported.
-_GUARD = '''\
+_GUARD = """\
 import os
 
 _NO_NETWORK = {no_network!r}
@@ -29,7 +29,7 @@ if not _script.endswith(("/__pip-runner__.py", ".whl/pip")) and "BUILD_RELEASE_G
     _kept = {{_name: _value for _name, _value in os.environ.items() if _name.startswith(_KEPT)}}
     _command = [*_NO_NETWORK, *_words]
     os.execvpe(_command[0], _command, {{**_ENVIRONMENT, **_kept, "BUILD_RELEASE_GUARDED": "1"}})
-'''
+"""
 
 
 def make(interpreter: Interpreter, place: Path, settings: Mapping[str, str] | None = None) -> Path:

@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import Problem, SourceError
+from ..recipe import RECIPE_PREFIX, Recipe
 from . import checkout, credentials, git, listing, mirror, version
-from .errors import Problem, SourceError
 from .git import Repository
-from .recipe import RECIPE_PREFIX, Recipe
 
 _REPOSITORY = "source.repository"
 _SHOWN = 50  # changed files that are listed; the rest is counted

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import Problem, SourceError
+from ..errors import Problem, SourceError
 from .git import Repository, ask, setting
 
 MAX_POINTER = 1024  # bytes

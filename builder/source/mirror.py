@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import Problem, SourceError
+from ..errors import Problem, SourceError
+from ..run import redact
 from .git import Repository, commit_of, failure_of, git, has, inside_of
-from .run import redact
 
 _REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FULL = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")

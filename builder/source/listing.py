@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import Problem, SourceError
+from ..install_release.manifest import safe_relative
+from ..recipe import SourceSpec
 from . import git, mirror
-from .errors import Problem, SourceError
 from .git import Repository
-from .install_release.manifest import safe_relative
 from .patterns import matcher, may_match_below
-from .recipe import SourceSpec
 
 _MODES = {"100644": "644", "100664": "644", "100755": "755", "120000": "link"}
 _SUBMODULE = "160000"

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import ArtifactError, Problem
+from ..install_release.artifact import table_prefix
+from ..install_release.crc import crc32_combine
+from ..install_release.manifest import FORMAT, TOPS, canonical, safe_relative
+from ..install_release.table import Entry, Line, Segment, inside, to_line
 from . import tar
-from .errors import ArtifactError, Problem
-from .install_release.artifact import table_prefix
-from .install_release.crc import crc32_combine
-from .install_release.manifest import FORMAT, TOPS, canonical, safe_relative
-from .install_release.table import Entry, Line, Segment, inside, to_line
 
 SEGMENT_BYTES = 4 << 20  # of tar: what two threads of an installer hold in memory twice, with room to spare below 64 MiB
 LEVEL = 5  # docs/decisions/0002: within two per cent of gzip -6, in a third of its time

@@ -19,18 +19,18 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from . import backend, download, guard, lockfile, requirements
-from .download import Wanted
-from .errors import LockError, Problem
-from .lock import PROJECT, build_lock_name, describe_target, lock_base, others, project_build_requires
+from ..errors import LockError, Problem
+from ..pip import OLDEST_OWN, command, environment, explain, yanked
+from ..recipe import RECIPE_PREFIX, Recipe
+from ..run import Completed, run, without_credentials
+from ..source import Source
+from ..target import Interpreter
+from ..wheelhouse import backend, download, guard
+from ..wheelhouse.download import Wanted
+from ..wheelhouse.vcs import check_out
+from ..wheelhouse.wheel_cache import WheelCache
+from . import PROJECT, build_lock_name, describe_target, lock_base, lockfile, others, project_build_requires, requirements
 from .lockfile import Locked
-from .pip import OLDEST_OWN, command, environment, explain, yanked
-from .recipe import RECIPE_PREFIX, Recipe
-from .run import Completed, run, without_credentials
-from .source import Source
-from .target import Interpreter
-from .vcs import check_out
-from .wheel_cache import WheelCache
 
 Packages = Sequence[Mapping[str, Any]]
 _BEGIN = 'lock-version = "'
