@@ -14,7 +14,7 @@ STAMP := .venv/.made-$(shell { echo '$(CURDIR) $(PYTHON)'; cat pyproject.toml; }
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: artifact venv test lint packages clean help
+.PHONY: artifact venv test lint bench packages clean help
 
 artifact: $(STAMP)  ## build the release of RECIPE into OUT
 	.venv/bin/build-release $(RECIPE) -o $(OUT)
@@ -28,6 +28,9 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/mypy
+
+bench: bench/$(STAMP)  ## compare with other tools: RUNS=5, ONLY=build,rebuild,dependency,wheels,install,source,wheel,durable,start
+	bench/.venv/bin/python -m bench --runs $(or $(RUNS),5) --only "$(ONLY)"
 
 packages:
 	@.ci/packages
@@ -59,4 +62,11 @@ $(STAMP):
 	rm -rf .venv; \
 	$$found -m venv .venv; \
 	.venv/bin/python -m pip --disable-pip-version-check install -qq --editable '.[dev]'; \
+	touch $@
+
+# The wheels of bench/requirements.txt are for CPython 3.11.
+bench/$(STAMP):
+	rm -rf bench/.venv
+	$(or $(PYTHON),python3.11) -m venv bench/.venv
+	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq --editable '.[bench]'
 	touch $@

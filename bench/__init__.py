@@ -1,0 +1,1 @@
+"""What `make bench` runs. No part of what is installed."""

@@ -1,0 +1,153 @@
+"""Times steps in turn, A B A B, and keeps every figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LAUNCH = Path(__file__).with_name("launch.py")
+
+
+class BenchError(Exception):
+    """A step failed, or what it made can't be used: there is no figure then."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that takes time: a shell script, run in the directory ``place`` below the work directory.
+
+    ``before`` brings the state about that it starts from, ``check`` proves what it made; neither is timed. A check costs time of its own: with
+    ``check_once`` only the last run's result is checked. ``ships_byte_code`` is for builds. ``remark`` is for people who read the table.
+    """
+
+    name: str
+    place: str
+    script: str
+    before: str = ""
+    check: str = ""
+    check_once: bool = False
+    ships_byte_code: bool = True
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run: seconds of the wall clock, seconds of all processors, the largest process's peak memory in bytes; and its standard output."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    said: str = ""
+
+
+@dataclass
+class Series:
+    """What one step took, run after run."""
+
+    step: Step
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> list[float]:
+        return [sample.seconds for sample in self.samples]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(sample.cpu for sample in self.samples)
+
+    @property
+    def peak(self) -> int:
+        return max(sample.peak for sample in self.samples)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One thing's median by another's; ``low`` and ``high`` are the extremes of the ratios of runs of the same round."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(one: Series, other: Series) -> Ratio:
+    """``one`` ÷ ``other``."""
+    rounds = [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+    return Ratio(one.median / other.median, min(rounds), max(rounds))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where steps run, with which variables, how often. ``offline``: in a network namespace with nothing in it."""
+
+    work: Path
+    variables: Mapping[str, str]
+    python: Path
+    runs: int
+    warm_up: int
+    offline: bool
+
+    def run(self, steps: Sequence[Step], progress: Callable[[str], None]) -> dict[str, Series]:
+        """Every step, in turn, as often as it takes; by name. The first rounds warm up and are not counted. Raises ``BenchError``."""
+        series = {step.name: Series(step) for step in steps}
+        for number in range(self.warm_up + self.runs):
+            last = number == self.warm_up + self.runs - 1
+            for step in steps:
+                progress(f"{step.name}, {'warm-up' if number < self.warm_up else f'run {number - self.warm_up + 1} of {self.runs}'}")
+                sample = self.once(step, number, check=last or not step.check_once)
+                if number >= self.warm_up:
+                    series[step.name].samples.append(sample)
+        return series
+
+    def once(self, step: Step, number: int, *, check: bool = True) -> Sample:
+        """One run of ``step``; the scripts find ``number`` in $ROUND."""
+        place = self.work / step.place
+        place.mkdir(parents=True, exist_ok=True)
+        variables = {**self.variables, "ROUND": str(number), "HERE": str(place)}
+        if step.before:
+            self._shell(step, "before", step.before, variables)
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            figures, said = Path(scratch) / "figures", Path(scratch) / "said"
+            command = [str(self.python), "-I", "-S", str(_LAUNCH), str(figures), "--", "sh", "-euc", step.script]
+            with said.open("wb") as out:
+                done = subprocess.run(
+                    [*self._jail(), *command], cwd=place, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE
+                )
+            if done.returncode:
+                raise BenchError(f"{step.name} failed:\n{_end(said.read_bytes() + done.stderr)}")
+            sample = Sample(**json.loads(figures.read_text()), said=said.read_text(errors="replace"))
+        if check and step.check:
+            self._shell(step, "the check", step.check, variables)
+        return sample
+
+    def shell(self, script: str) -> None:
+        """Something that isn't timed, in the work directory. Raises ``BenchError``."""
+        self._shell(Step("preparation", "", script), "it", script, {**self.variables, "HERE": str(self.work)})
+
+    def _shell(self, step: Step, what: str, script: str, variables: Mapping[str, str]) -> None:
+        place = self.work / step.place
+        done = subprocess.run([*self._jail(), "sh", "-euc", script], cwd=place, env=variables, stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode:
+            raise BenchError(f"{step.name}: {what} failed:\n{_end(done.stdout + done.stderr)}")
+
+    def _jail(self) -> list[str]:
+        return ["unshare", "-n"] if self.offline else []
+
+
+def _end(output: bytes) -> str:
+    return "\n".join(output.decode(errors="replace").splitlines()[-30:])
+
+
+def can_jail() -> bool:
+    """Whether this user may make an empty network namespace."""
+    return os.geteuid() == 0 and subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
