@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from . import artifact, changes, develop, env, facts, steps, target, trees, wheelhouse
+from . import artifact, changes, develop, env, facts, steps, target, trees, wheelhouse, zipapp
 from . import lock as locks
 from . import source as sources
 from .artifact import Built, layers
@@ -108,7 +108,8 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         assets = run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
         packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
-        built = run("artifact", artifact.write, manifest, packed, options.out)
+        program = run("installer", zipapp.for_target, interpreter, options.cache)
+        built = run("artifact", artifact.write, manifest, packed, program, options.out)
         new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
         shared = env.shared_files(house, interpreter) if new_together else ()
     return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds, shared)

@@ -15,8 +15,10 @@ from typing import Any
 from builder.artifact import Built, write
 from builder.artifact.layers import Tree, pack
 from builder.install_release.manifest import TOPS, Env, Libc, Manifest, Range, Requires, Tail, Target
+from builder.zipapp import installer
 
 Content = str | bytes | tuple[int, bytes] | Path | None  # text, bytes, (mode, bytes), a link's target, an empty directory
+PROGRAM = installer()
 NOWHERE = Range(0, 0, 0, "")
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -64,4 +66,4 @@ def write_release(directory: Path, layers: Mapping[str, Mapping[str, Content]], 
         trees.append(Tree(name or kind, kind, "", partial(lay, files, TOPS[kind])))
     with tempfile.TemporaryDirectory() as work:
         packed = pack(trees, Path(work) / "cache", Path(work), jobs=2)
-        return write(replace(FACTS, **facts), packed, directory)
+        return write(replace(FACTS, **facts), packed, PROGRAM, directory)

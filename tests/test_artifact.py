@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from builder.artifact.zipapp import installer
 from builder.errors import ArtifactError
 from builder.install_release.artifact import open_artifact
+from builder.target import ask
+from builder.zipapp import for_target, installer
 from tests.releases import write_release
 
 LAYERS = {
@@ -84,4 +86,17 @@ def test_the_installer_starts_without_site_and_environment(tmp_path: Path) -> No
     (tmp_path / "install-release").write_bytes(installer())
     done = subprocess.run([sys.executable, "-I", "-S", str(tmp_path / "install-release"), "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "ARTIFACT" in done.stdout
+    assert "exit statuses:" in done.stdout
+
+
+def test_the_installers_byte_code_is_read_by_its_python_and_passed_over_by_others(tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
+    """Each Python runs it, whichever one it was compiled for; made twice, and from the cache, it has the same bytes."""
+    for_this = ask(sys.executable)
+    program = for_target(for_this, tmp_path / "cache")
+    assert for_target(for_this, tmp_path / "cache") == for_target(for_this, tmp_path / "other") == program
+    (tmp_path / "install-release").write_bytes(program)
+    for python in [sys.executable, *interpreters.values()]:
+        done = subprocess.run([python, "-I", "-S", "-v", str(tmp_path / "install-release"), "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("install-release ")
+    with zipfile.ZipFile(io.BytesIO(program)) as archive:
+        assert len([name for name in archive.namelist() if name.endswith(".pyc")]) == len(list(archive.namelist())) // 2

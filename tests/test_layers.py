@@ -13,7 +13,7 @@ from builder.artifact import write
 from builder.artifact.layers import PackedLayer, Tree, compress, pack
 from builder.artifact.verify import verify
 from builder.errors import ArtifactError
-from tests.releases import FACTS, lay
+from tests.releases import FACTS, PROGRAM, lay
 
 FILES = {"a.py": "a = 1\n", "static/x.css": "body {}\n", "run": (0o755, b"#!/bin/sh\n"), "empty": None, "link": Path("a.py")}
 
@@ -69,15 +69,15 @@ def test_a_damaged_layer_is_noticed_removed_and_made_again(tmp_path: Path) -> No
     """One flipped bit in the cache never reaches an artifact: the build says so, and the next one is right."""
     tree = Tree("src", "src", "k", Counted())
     layer = pack_one(tree, tmp_path)
-    good = write(FACTS, [layer], tmp_path / "good").sha256
+    good = write(FACTS, [layer], PROGRAM, tmp_path / "good").sha256
     data = bytearray(layer.path.read_bytes())
     data[3] ^= 1
     layer.path.write_bytes(data)
     with pytest.raises(ArtifactError) as caught:
-        write(FACTS, [pack_one(tree, tmp_path)], tmp_path / "bad")
+        write(FACTS, [pack_one(tree, tmp_path)], PROGRAM, tmp_path / "bad")
     assert "damaged" in caught.value.message
     assert not list((tmp_path / "bad").glob("*"))
-    assert write(FACTS, [pack_one(tree, tmp_path)], tmp_path / "again").sha256 == good
+    assert write(FACTS, [pack_one(tree, tmp_path)], PROGRAM, tmp_path / "again").sha256 == good
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"\xff" * 400, b"{}\n" + (3).to_bytes(8, "little")])
@@ -132,7 +132,7 @@ def test_an_empty_tree_is_a_layer_of_one_directory(tmp_path: Path) -> None:
     """Nothing in it is still something."""
     layer = pack_one(Tree("src", "src", "", lambda root: None), tmp_path)
     assert (layer.files, layer.inodes) == (0, 1)
-    verify(write(FACTS, [layer], tmp_path / "out").path)
+    verify(write(FACTS, [layer], PROGRAM, tmp_path / "out").path)
 
 
 def test_compressing_is_the_same_everywhere() -> None:

@@ -16,7 +16,7 @@ from builder.errors import ArtifactError
 from builder.install_release.artifact import table_prefix
 from builder.install_release.crc import crc32_combine
 from builder.install_release.table import Entry, Segment, to_line
-from tests.releases import FACTS, write_release
+from tests.releases import FACTS, PROGRAM, write_release
 
 DATA = b"hello\n"
 TOP = Entry("src", "dir", "755")
@@ -55,7 +55,7 @@ HONEST = tar.header(TOP) + tar.header(APP) + DATA + tar.padding(len(DATA))
 
 def test_a_forged_layer_that_lies_in_nothing_holds(tmp_path: Path) -> None:
     """The positive control: the forger's tools make a valid artifact when they tell the truth."""
-    verify(write(FACTS, [forge(tmp_path / "layer", HONEST, [TOP, APP])], tmp_path).path)
+    verify(write(FACTS, [forge(tmp_path / "layer", HONEST, [TOP, APP])], PROGRAM, tmp_path).path)
 
 
 def other(**changes: object) -> Entry:
@@ -77,7 +77,7 @@ def other(**changes: object) -> Entry:
 )
 def test_headers_that_differ_from_the_table_are_refused(tmp_path: Path, plain: bytes, entries: list[Entry], words: str) -> None:
     """Whoever unpacks with tar must get what whoever unpacks with the installer gets."""
-    built = write(FACTS, [forge(tmp_path / "layer", plain, entries)], tmp_path)
+    built = write(FACTS, [forge(tmp_path / "layer", plain, entries)], PROGRAM, tmp_path)
     with pytest.raises(ArtifactError) as caught:
         verify(built.path)
     assert words in " ".join(map(str, caught.value.problems))

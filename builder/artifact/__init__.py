@@ -17,7 +17,6 @@ from ..install_release.crc import crc32_combine
 from ..install_release.manifest import Layer, Manifest, Range, Tail, parse, release_id, to_bytes
 from . import tar
 from .layers import PackedLayer, compress, copy_layer
-from .zipapp import installer
 
 INSTALLER_PATH = "release/install-release"
 MINIMUM_INSTALLER = "1.0.0"
@@ -48,13 +47,12 @@ class _Piece:
         return Range(offset, len(self.data), len(self.plain), hashlib.sha256(self.data).hexdigest())
 
 
-def write(facts: Manifest, layers: Iterable[PackedLayer], directory: Path) -> Built:
+def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, directory: Path) -> Built:
     """Write ``<name>-<version>-<abi>-<platform>-<12 digits of the id>.tgz`` into ``directory``, and its ``.sha256`` beside it.
 
-    ``facts`` is the manifest but for what lies in the file: layers, ranges and tail are filled in here. Raises ``ArtifactError``.
+    ``program`` is the installer. ``facts`` is the manifest but for what lies in the file: layers, ranges and tail are filled in here. Raises ``ArtifactError``.
     """
     ordered = tuple(sorted(layers, key=lambda layer: (ORDER.index(layer.kind), layer.name)))
-    program = installer()
     first = _Piece(compress(plain := member(INSTALLER_PATH, program, 0o755)), plain)
     last = _Piece(compress(tar.END) + _END, tar.END)
     manifest = _complete(facts, first, ordered, last)

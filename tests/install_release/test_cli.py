@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact.zipapp import installer
 from builder.install_release.cli import _with_command
+from builder.zipapp import installer
 from tests.conftest import missing
 
 from .roots import REPOSITORY, artifact, id_of, install, live, past, run, snapshot, temporary_files

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.artifact.verify import verify
 from builder.install_release.artifact import open_artifact
 from builder.install_release.errors import ArtifactError
 from builder.install_release.table import Entry
 from builder.install_release.unpack import Destination, unpack
-from builder.verify import verify
 from tests.releases import write_release
 
 
@@ -132,15 +132,15 @@ def test_memory_does_not_grow_with_the_artifact(tmp_path: Path) -> None:
     from functools import partial
 
     from builder.artifact import write
-    from builder.layers import Tree, pack
-    from tests.releases import FACTS
+    from builder.artifact.layers import Tree, pack
+    from tests.releases import FACTS, PROGRAM
 
     def make(source: Path, root: Path) -> None:
         (root / "src").mkdir()
         os.rename(source, root / "src/big")
 
     packed = pack([Tree("src", "src", "", partial(make, tmp_path / "big"))], tmp_path / "cache", tmp_path, jobs=1)
-    built = write(FACTS, packed, tmp_path)
+    built = write(FACTS, packed, PROGRAM, tmp_path)
     program = (
         "import os\n"
         "from builder.install_release.artifact import open_artifact; from builder.install_release.unpack import Destination, unpack\n"

@@ -1,0 +1,86 @@
+"""The installer as one deterministic file: a zip of ``install_release/`` that runs (PEP 441), the same bytes everywhere.
+
+Byte code of the target's Python travels beside the sources: without it each start compiles them all, 0.1 s. Another Python's
+``zipimport`` passes over what it can't read, and takes the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .env.bytecode import compile_files
+from .target import Interpreter
+
+# -I: neither the environment nor the working directory; -S: no site-packages. The installer needs none of them.
+_SHEBANG = b"#!/usr/bin/python3 -IS\n"
+_MAIN = b"""\
+import sys
+
+
+def refuse(why):
+    sys.stderr.write("install-release: %s Nothing was changed.\\n" % why)
+    sys.exit(3)
+
+
+# In words that the oldest Python understands, and a stripped one (Debian's python3-minimal) too.
+if sys.version_info < (3, 9):
+    refuse("needs Python 3.9 or newer, this is %d.%d." % sys.version_info[:2])
+try:
+    from install_release.cli import main
+except ImportError as error:
+    refuse("this Python lacks %s of the standard library. Install all of python3." % (getattr(error, "name", None) or error))
+
+sys.exit(main())
+"""
+_PACKAGE = Path(__file__).parent / "install_release"
+
+
+def installer(compiled: Mapping[str, bytes] | None = None) -> bytes:
+    """The bytes of ``install-release``. Members are stored, so that they do not depend on a compressor; their times are the zip format's first.
+
+    ``compiled``: byte code by the name of its source's file.
+    """
+    members = {"__main__.py": _MAIN}
+    members |= {f"install_release/{name}": data for name, data in _sources().items()}
+    members |= {f"install_release/{name}c": data for name, data in (compiled or {}).items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in sorted(members.items()):
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.create_system = 3  # Unix, whatever builds it
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data, zipfile.ZIP_STORED)
+    return _SHEBANG + buffer.getvalue()
+
+
+def for_target(interpreter: Interpreter, cache: Path) -> bytes:
+    """The installer with byte code for ``interpreter``, made once and kept in ``cache``."""
+    plain = installer()
+    entry = cache / "installers" / hashlib.sha256(plain + interpreter.identity.encode()).hexdigest()
+    try:
+        data = entry.read_bytes()
+        if hashlib.sha256(data[32:]).digest() == data[:32]:
+            return data[32:]
+    except OSError:
+        pass
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, source in _sources().items():
+            Path(scratch, name).write_bytes(source)
+        written = compile_files(interpreter, Path(scratch), _sources(), "unchecked-hash", "install_release")
+        program = installer({f"{Path(path).name.partition('.')[0]}.py": Path(scratch, path).read_bytes() for path in written})
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    fd, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".")
+    with os.fdopen(fd, "wb") as file:
+        file.write(hashlib.sha256(program).digest() + program)
+    os.replace(temporary, entry)
+    return program
+
+
+def _sources() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(_PACKAGE.glob("*.py"))}
