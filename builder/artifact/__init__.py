@@ -50,7 +50,8 @@ class _Piece:
 def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, directory: Path) -> Built:
     """Write ``<name>-<version>-<abi>-<platform>-<12 digits of the id>.tgz`` into ``directory``, and its ``.sha256`` beside it.
 
-    ``program`` is the installer. ``facts`` is the manifest but for what lies in the file: layers, ranges and tail are filled in here. Raises ``ArtifactError``.
+    ``program`` is the installer. ``facts`` is the manifest but for what lies in the file: layers, ranges and tail are filled in
+    here. Raises ``ArtifactError``.
     """
     ordered = tuple(sorted(layers, key=lambda layer: (ORDER.index(layer.kind), layer.name)))
     first = _Piece(compress(plain := member(INSTALLER_PATH, program, 0o755)), plain)
