@@ -110,9 +110,10 @@ class Host:
             if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise
             raise _damaged(self.path(*parts), "is a link, or lies behind one") from None
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise _damaged(self.path(*parts), "is not a regular file")
         with os.fdopen(file, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise _damaged(self.path(*parts), "is not a regular file")
             data = stream.read(most + 1)
         if len(data) > most:
             raise _damaged(self.path(*parts), f"is longer than {most} bytes")
@@ -163,7 +164,7 @@ class Host:
         try:
             with self.directory(directory) as fd:
                 return sorted(os.listdir(fd))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # what stands there instead is for the preflight to tell
             return []
 
     def manifest(self, release: str) -> Manifest:

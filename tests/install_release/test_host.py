@@ -129,10 +129,11 @@ def test_read_refuses_what_is_not_a_plain_file(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("x" * 100)
     (tmp_path / "link").symlink_to("real")
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
     with Host(str(tmp_path)) as host:
         assert host.read("absent") is None
         assert host.read("real", most=100) == b"x" * 100
-        for name in ("link", "pipe"):
+        for name in ("link", "pipe", "directory"):
             with pytest.raises(DamagedError):
                 host.read(name)
         with pytest.raises(DamagedError, match="damaged"):
