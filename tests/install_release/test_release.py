@@ -300,3 +300,14 @@ def test_a_failure_late_in_the_stage_takes_back_what_was_published(tmp_path: Pat
     assert past(root).live == live(root)
     assert len(os.listdir(root / "releases")) == 1
     assert temporary_files(root) == []
+
+
+def test_a_directory_behind_a_link_is_refused_by_the_preflight(tmp_path: Path, root: Path) -> None:
+    """envs/ that leads elsewhere is named among the reasons; nothing is written through it."""
+    install(root, artifact(tmp_path, "1.0"))
+    (root / "envs").rename(root / "elsewhere")
+    (root / "envs").symlink_to("elsewhere")
+    with pytest.raises(RefusedError) as caught:
+        install(root, artifact(tmp_path, "2.0", wheel="2"))
+    assert any("envs is not a directory" in problem.what for problem in caught.value.problems)
+    assert len(os.listdir(root / "elsewhere")) == 1
