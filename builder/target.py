@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,15 @@ class Interpreter:
         return Target(self.implementation, self.python, self.abi, self.platform, Libc(self.libc, minimum_libc), self.byte_code if byte_code else "")
 
 
-def find(spec: PythonSpec) -> Interpreter:
-    """The first interpreter of the wanted version that can be run. Raises ``TargetError`` with what was wrong with each one tried."""
+def find(spec: PythonSpec, cache: Path | None = None) -> Interpreter:
+    """The first interpreter of the wanted version that can be run. Raises ``TargetError`` with what was wrong with each one tried.
+
+    What one says of itself is kept in ``cache``: asking takes 0.1 s.
+    """
     problems: list[Problem] = []
     for candidate in _candidates(spec):
         try:
-            interpreter = ask(candidate)
+            interpreter = _remembered(candidate, cache) if cache else ask(candidate)
         except TargetError as error:
             problems += error.problems or [Problem(candidate, error.message)]
             continue
@@ -130,6 +134,32 @@ def find(spec: PythonSpec) -> Interpreter:
         remedy = f"install Python {spec.version}, or name one in the recipe: python.interpreter"
         problems = problems or [Problem(f"python{spec.version}", "is neither on PATH nor in ~/.pyenv/versions.")]
     raise TargetError(f"no usable Python {spec.version} for the target", problems, next_step=remedy)
+
+
+def _remembered(candidate: str, cache: Path) -> Interpreter:
+    """What ``ask`` says, asked once for as long as the program, the C library and the question are the same."""
+    path = shutil.which(candidate)
+    try:
+        with open(path or candidate, "rb") as file:
+            facts = os.fstat(file.fileno())
+            if file.read(4) != b"\x7fELF":  # a shim, which may start another interpreter tomorrow
+                return ask(candidate)
+        settings = Path(path or candidate).absolute().parent.parent / "pyvenv.cfg"
+        said_by = [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, str(Path(path or candidate).absolute())]
+        asked = [packaging.__version__, _PROBE, os.confstr("CS_GNU_LIBC_VERSION"), settings.read_text() if settings.is_file() else ""]
+    except (OSError, ValueError):
+        return ask(candidate)
+    entry = cache / "interpreters" / f"{hashlib.sha256(canonical([said_by, asked])).hexdigest()}.json"
+    try:
+        known = json.loads(entry.read_bytes())
+        return Interpreter(**{**known, "executable": Path(known["executable"]), "tags": tuple(known["tags"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        interpreter = ask(candidate)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    scratch = entry.with_name(f".{entry.name}.{os.getpid()}")
+    scratch.write_bytes(canonical({**asdict(interpreter), "executable": str(interpreter.executable)}))
+    os.replace(scratch, entry)
+    return interpreter
 
 
 def ask(executable: str | Path) -> Interpreter:
@@ -219,7 +249,7 @@ def _candidates(spec: PythonSpec) -> Iterator[str]:
     on_path = shutil.which(name)
     if on_path:
         yield on_path
-    installed = Path.home() / ".pyenv" / "versions"
+    installed = Path(os.path.expanduser("~")) / ".pyenv" / "versions"  # "~" itself for a user without a home: nothing is there
     for version in sorted(installed.glob(f"{spec.version}.*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)], reverse=True):
         yield str(version / "bin" / name)
     if spec.version == f"{sys.version_info.major}.{sys.version_info.minor}":

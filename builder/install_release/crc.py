@@ -8,7 +8,7 @@ _POLYNOMIAL = 0xEDB88320  # RFC 1952, section 8: bit 31 is the coefficient of 1,
 def crc32_combine(first: int, second: int, length: int) -> int:
     """The CRC-32 of A + B from those of A and of B, where B is ``length`` bytes long.
 
-    A, followed by B's length in zero bits, is A times a power of x: a few multiplications of polynomials over GF(2), 0.03 ms.
+    A, followed by B's length in zero bits, is A times a power of x: a few multiplications of polynomials over GF(2), 0.1 ms.
     """
     power, bit = 1 << 31, 3  # x^0; the lowest bit of a length in bytes stands for 2^3 bits
     while length:
