@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NoReturn
 
 from . import __version__, errors, history, interrupts, plan, recover, release, spool, stage, status, verify
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    _stand()
     interrupts.listen()
     try:
         options = _parser().parse_args(_with_command(words))
@@ -47,9 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "Run this as the user that the root belongs to." if isinstance(error, PermissionError) else "Mend that, then run this again."
         return _fail(RefusedError("it can't be done", [Problem(str(error.filename or "system"), f"{error.strerror or error}.", remedy)]), as_json)
     except Exception as error:
-        traceback.print_exc()
+        with suppress(OSError):
+            _write(2, traceback.format_exc().splitlines())
         problem = Problem("bug", "see above.", "Report it, with all that is above.")
         return _fail(InstallError(f"unexpected {type(error).__name__}: {error}", [problem]), as_json)
+
+
+def _stand() -> None:
+    """Whatever started this: descriptors 0 to 2 are there (else a file below the root would get such a number, and what is said), umask 022."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    os.umask(0o022)
 
 
 def _with_command(words: list[str]) -> list[str]:
@@ -89,6 +102,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError("the command line makes no sense", [Problem(self.prog, f"{message}.", f"See {self.prog} --help.")])
 
 
+def _seconds(text: str) -> float:
+    if not float(text) >= 0:  # "nan" too
+        raise ValueError
+    return float(text)
+
+
 def _argument(*names: str, **options: Any) -> Callable[[argparse.ArgumentParser], object]:
     return lambda parser: parser.add_argument(*names, **options)
 
@@ -99,7 +118,7 @@ _COMMON = (
     _argument("--allow-root", action="store_true", help="run as root all the same"),
 )
 _CHANGING = (
-    _argument("--wait", type=float, default=10.0, metavar="SECONDS", help="for another installer to end (10)"),
+    _argument("--wait", type=_seconds, default=10.0, metavar="SECONDS", help="for another installer to end (10)"),
     _argument("--why", default="", metavar="TEXT", help="a reason, for the history"),
 )
 _ID = _argument("id", metavar="ID", help="a release: its id, the beginning or end of it, or a version")
@@ -124,7 +143,7 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
         with open_artifact(name) as artifact:
             yield artifact
         return
-    read = sys.stdin.buffer.read
+    read = partial(os.read, 0)
     head = spool.read_head(read)
     root = _root(options) or head.manifest.root
     if not os.path.isdir(os.path.join(root, ".install")):  # a first installation: refuse before anything is made
@@ -145,7 +164,7 @@ def _compare_digest(name: str, found: str, expected: str | None) -> None:
 def _plan(options: argparse.Namespace) -> int:
     """Standard input is read to its end, and nothing of it kept."""
     if options.artifact == "-":
-        read = sys.stdin.buffer.read
+        read = partial(os.read, 0)
         head = spool.read_head(read)
         _compare_digest(spool.NAME, spool.sha256(head, read), options.expect_sha256)
         manifest, wanted, more = head.manifest, head.id, tuple[Problem, ...]()
@@ -285,7 +304,7 @@ def _order(options: argparse.Namespace, root: str, command: str) -> Order:
     def silent(line: str) -> None:
         pass
 
-    return Order(root, command, me(), options.why, options.wait, note if sys.stderr.isatty() else silent, note)
+    return Order(root, command, me(), options.why, options.wait, note if os.isatty(2) else silent, note)
 
 
 def _tell(options: argparse.Namespace, outcome: Outcome, activated: bool = True) -> int:
@@ -338,7 +357,7 @@ def _fail(error: InstallError, as_json: bool) -> int:
     lines = [error.message + (f", {count} reasons:" if count > 1 else ":" if count else "")]
     width = max((len(problem.where) for problem in error.problems), default=0)
     for problem in error.problems:
-        lines.append(f"  {problem.where:<{min(width, 40)}}  {problem.what} {problem.remedy}".rstrip())
+        lines.append(f"  {problem.where:<{min(width, 40)}}  {problem.sentence}")
     with suppress(OSError):
         _write(2, [*lines, f"exit {error.status}"])
     return error.status

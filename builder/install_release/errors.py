@@ -14,8 +14,14 @@ class Problem:
     what: str
     remedy: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what to do about it."""
+        end = "" if self.what.endswith((".", "!", "?")) else "."
+        return f"{self.what}{end} {self.remedy}" if self.remedy else self.what
+
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f" {self.remedy}" if self.remedy else "")
+        return f"{self.where}: {self.sentence}"
 
 
 class InstallError(Exception):

@@ -48,7 +48,7 @@ def flip(host: Host, switch: Switch) -> str:
             transaction = transaction.step("switching")
             journal.write(host, transaction)
             _point(host, transaction)
-            committed = transaction.step("committed", _events(transaction, switch))
+            committed = transaction.step("committed", _events(host, transaction, switch))
             journal.write(host, committed)
         except Exception as error:
             _go_back(host, transaction, error)
@@ -78,7 +78,8 @@ def back(host: Host, transaction: Transaction, why: str) -> None:
         _set(host, CURRENT, _target(transaction.before))
     if durable.read_link(host.fd, PREVIOUS) == _target(transaction.before):
         _set(host, PREVIOUS, transaction.previous)
-    event = {"time": history.now(), "event": "failed", "id": transaction.to, "who": transaction.who, "why": why, "tx": transaction.tx}
+    about = {"id": transaction.to, "version": host.version(transaction.to), "who": transaction.who, "tx": transaction.tx}
+    event = {"time": history.now(), "event": "failed", "why": why, **about}
     with suppress(OSError):  # on a full disk: the links count
         history.append_missing(host, transaction.tx, [event])
     journal.write(host, None)
@@ -96,7 +97,7 @@ def _go_back(host: Host, transaction: Transaction, error: Exception) -> NoReturn
     raise RolledBackError("the flip failed and was rolled back", problems) from error
 
 
-def _events(transaction: Transaction, switch: Switch) -> tuple[Event, ...]:
+def _events(host: Host, transaction: Transaction, switch: Switch) -> tuple[Event, ...]:
     common = {"time": history.now(), "who": switch.who, "tx": transaction.tx}
     activated = {**common, "event": "activated", "id": switch.to, "version": switch.version, "how": switch.how, "why": switch.why}
     if transaction.before:
@@ -104,7 +105,8 @@ def _events(transaction: Transaction, switch: Switch) -> tuple[Event, ...]:
     good = {**common, "event": "good", "id": switch.to, "version": switch.version, "why": "committed; it declares no check"}
     if not (switch.marks_bad and transaction.before):
         return activated, good
-    return activated, good, {**common, "event": "bad", "id": transaction.before, "why": f"rolled back to {switch.to}: {switch.why}"}
+    version, why = host.version(transaction.before), f"rolled back to {switch.to}: {switch.why}"
+    return activated, good, {**common, "event": "bad", "id": transaction.before, "version": version, "why": why}
 
 
 def _point(host: Host, transaction: Transaction) -> None:

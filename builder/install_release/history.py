@@ -18,6 +18,7 @@ from . import durable
 from .errors import DamagedError, Problem
 from .host import HISTORY, REVISIONS, STATE, Host
 from .manifest import canonical
+from .who import printable
 
 Event = dict[str, Any]  # time, event, id, version, who, why, tx, and what an event has beside them
 _MAX_BYTES = 64 << 20
@@ -115,10 +116,11 @@ def append_missing(host: Host, tx: str, events: Iterable[Event]) -> None:
 
 def for_people(event: Event) -> str:
     """One line of ``revisions.log``, and of ``log``."""
-    what = f"{event['time'][:10]} {event['time'][11:19]} UTC  {event['event']:<9}  {event['id']} ({event.get('version', '')})"
+    version = f" ({event['version']})" if event.get("version") else ""
+    what = f"{event['time'][:10]} {event['time'][11:19]} UTC  {event['event']:<9}  {event['id']}{version}"
     from_ = f", from {event['from']}" if event.get("from") else ""
     why = f": {event['why']}" if event.get("why") else ""
-    return f"{what} by {event.get('who', '?')}{from_}{why}"
+    return printable(f"{what} by {event.get('who', '?')}{from_}{why}")
 
 
 def fold(events: Iterable[Event]) -> History:

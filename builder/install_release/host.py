@@ -22,7 +22,7 @@ from typing import Any
 
 from . import durable
 from . import manifest as contract
-from .errors import BusyError, DamagedError, Problem, RefusedError
+from .errors import BusyError, DamagedError, InstallError, Problem, RefusedError
 from .manifest import RELEASE_ID, Manifest
 
 RELEASES, ENVS, SHARED, BIN, STATE = "releases", "envs", "shared", "bin", ".install"
@@ -176,6 +176,13 @@ class Host:
         if hashlib.sha256(data).hexdigest()[:12] != release[-12:]:
             raise _damaged(where, "is not the manifest that this release's id stands for")
         return contract.parse(data)
+
+    def version(self, release: str) -> str:
+        """The version of a release, for people: "" when it is not here, or damaged."""
+        try:
+            return self.manifest(release).version
+        except (OSError, InstallError):
+            return ""
 
     def record(self, release: str) -> dict[str, Any]:
         """``install.json`` of a release: what the host itself made in it. Raises ``DamagedError``."""

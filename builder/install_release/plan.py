@@ -145,7 +145,7 @@ def lines(plan: Plan) -> list[str]:
     if plan.refusals:
         count = len(plan.refusals)
         shown.append(f"refused, {count} reason{'' if count == 1 else 's'}:")
-        shown += [_line(problem.where, f"{problem.what} {problem.remedy}".rstrip()) for problem in plan.refusals]
+        shown += [_line(problem.where, problem.sentence) for problem in plan.refusals]
     return shown
 
 

@@ -39,8 +39,13 @@ def _user(uid: int) -> str:
     return f"uid {uid}"
 
 
+def printable(text: str) -> str:
+    """``text`` as one line that every UTF-8 file takes: a line feed, or a byte of a file's name that is no character, becomes ``?``."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _clean(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)[:120]
+    return printable(text)[:120]
 
 
 def me() -> str:

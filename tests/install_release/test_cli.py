@@ -292,3 +292,52 @@ def test_no_socket_and_no_write_outside_the_root(tmp_path: Path, root: Path) -> 
                 made_outside = call.startswith("mkdir") and f'"{root.name}"' in call  # the root itself
                 inside = re.search(rf"<{re.escape(str(root))}[/>]", call) or f'"{root}/' in call
                 assert inside or made_outside or "/dev/null" in call or " = -1 " in call, call
+
+
+@pytest.mark.parametrize("why", [b"a\nb", b"\xff", "\u2028 é".encode()])
+def test_any_reason_can_be_given(tmp_path: Path, root: Path, why: bytes) -> None:
+    """A reason of several lines, or of bytes that are no text, is one line of the log, and stops neither this command nor the next."""
+    path = tmp_path / os.fsdecode(b"odd\xff\n.tgz")
+    artifact(tmp_path, "1.0").rename(path)
+    assert run(path, "--root", root).returncode == 0
+    assert run("pin", "1.0", "--root", root, "--why", os.fsdecode(why)).returncode == 0
+    log = run("log", "--root", root)
+    assert (log.returncode, len(log.stdout.splitlines())) == (0, 5)
+    assert (root / "revisions.log").read_text(encoding="utf-8").splitlines() == log.stdout.splitlines()
+
+
+def test_every_line_of_the_log_names_a_version(tmp_path: Path, root: Path) -> None:
+    """Also what a rollback says of the release that it left."""
+    for version in ("1.0", "1.1"):
+        install(root, artifact(tmp_path, version))
+    assert run("rollback", "--root", root).returncode == 0
+    lines = run("log", "--root", root).stdout.splitlines()
+    assert all(re.search(r"-[0-9a-f]{12} \(1\.[01]\) by ", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_without_standard_streams(tmp_path: Path, root: Path, closed: tuple[int, ...]) -> None:
+    """Started without a standard input, output or error, as some schedulers do, it works, and writes nothing into a file of the root instead."""
+    shut = " ".join(f"{number}>&-" for number in closed)
+    program = [sys.executable, "-m", "builder.install_release", "--root", str(root), *(["--allow-root"] if os.geteuid() == 0 else [])]
+    for words, status in ([str(artifact(tmp_path, "1.0"))], 0), (["pin", "1.0"], 0), (["-"], 3), (["nonsense"], 3):
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        done = subprocess.run(["sh", "-c", f'exec "$@" {shut}', "sh", *program, *words], cwd=REPOSITORY, **streams)  # type: ignore[call-overload]
+        assert (done.returncode, b"Traceback" in done.stderr + done.stdout) == (status, False), done
+    assert run("verify", "--root", root).returncode == 0
+    assert (root / ".install/lock").read_bytes() == b""
+
+
+def test_a_closed_umask_is_overruled(tmp_path: Path, root: Path) -> None:
+    """Under a umask that leaves nobody any right, everything has the modes that the documentation says."""
+    words = [sys.executable, "-m", "builder.install_release", str(artifact(tmp_path, "1.0")), "--root", str(root)]
+    done = subprocess.run([*words, *(["--allow-root"] if os.geteuid() == 0 else [])], cwd=REPOSITORY, umask=0o777, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    modes = {name: f"{(root / name).stat().st_mode & 0o7777:o}" for name in ("", "releases", "shared", ".install", ".install/staging", "revisions.log")}
+    assert modes == {"": "755", "releases": "755", "shared": "755", ".install": "750", ".install/staging": "700", "revisions.log": "644"}
+
+
+@pytest.mark.parametrize("wait", ["nan", "-1", "soon"])
+def test_a_wait_is_a_number_of_seconds(root: Path, wait: str) -> None:
+    """Anything else is a mistake on the command line, not a wait without end."""
+    assert run("recover", "--root", root, f"--wait={wait}").returncode == 2
