@@ -21,7 +21,7 @@ from . import source as sources
 from .artifact import Built, layers
 from .changes import Changes
 from .develop import Developed
-from .errors import ArtifactError, Problem
+from .errors import ArtifactError, Problem, UsageError
 from .install_release.manifest import ENV_LAYERS
 from .lock import Lock, Locked, resolution
 from .recipe import Recipe
@@ -152,7 +152,7 @@ def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tup
     run = _Stages(progress)
     with tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
         work = Path(name).resolve()
-        interpreter = run("target", target.find, recipe.python)
+        interpreter = run("target", target.find, recipe.python, options.cache)
         source = run("source", sources.export, recipe, work / "source", cache=options.cache, allow_dirty=options.allow_dirty)
         progress.begin(recipe, source, interpreter)
         yield run, work, source, interpreter
@@ -163,7 +163,11 @@ def cache_root(environ: Mapping[str, str]) -> Path:
     if environ.get("BUILD_RELEASE_CACHE"):
         return Path(environ["BUILD_RELEASE_CACHE"]).absolute()
     base = environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "build-release"
+    try:
+        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "build-release"
+    except RuntimeError:  # a user without a home, as in a container
+        problem = Problem("HOME", "is not set, and this user has no entry that names one.", "Name a directory in BUILD_RELEASE_CACHE.")
+        raise UsageError("there is no place for the cache", [problem]) from None
 
 
 def check_writable(directory: Path, what: str, remedy: str) -> None:

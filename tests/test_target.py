@@ -127,3 +127,19 @@ def test_libc_from_relocations(tmp_path: Path, here: Interpreter) -> None:
 def test_libc_of_no_elf(tmp_path: Path, here: Interpreter) -> None:
     """A wheel with a platform tag but no ELF file needs no libc."""
     assert minimum_libc([wheel(tmp_path, f"py3-none-{here.platform}", b"text")], here) == ""
+
+
+def test_what_an_interpreter_says_is_asked_once(here: Interpreter, tmp_path: Path) -> None:
+    """The answer is taken from the cache; a damaged entry is asked for again, and a shim, which may start another Python tomorrow, always."""
+    spec = PythonSpec(version=here.python, interpreter=sys.executable)
+    assert find(spec, tmp_path / "cache") == here
+    (entry,) = (tmp_path / "cache/interpreters").iterdir()
+    entry.write_text(entry.read_text().replace(f'"version":"{here.version}"', '"version":"3.99.0"'))
+    assert find(PythonSpec(version="3.99", interpreter=sys.executable), tmp_path / "cache").version == "3.99.0"
+    entry.write_text("{")
+    assert find(spec, tmp_path / "cache") == here
+    shim = tmp_path / "shim"
+    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    shim.chmod(0o755)
+    assert find(PythonSpec(version=here.python, interpreter=str(shim)), tmp_path / "cache").identity == here.identity
+    assert list((tmp_path / "cache/interpreters").iterdir()) == [entry]
