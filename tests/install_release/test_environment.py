@@ -17,15 +17,16 @@ import pytest
 
 from builder import env
 from builder.artifact import write
+from builder.artifact.layers import pack
 from builder.install_release import environment, inventory, pin
 from builder.install_release import interpreter as found
 from builder.install_release.artifact import Artifact, open_artifact
 from builder.install_release.errors import ArtifactError, DamagedError, RolledBackError
 from builder.install_release.host import Host
 from builder.install_release.manifest import Env, Libc
-from builder.layers import pack
 from builder.recipe import PythonSpec
 from builder.target import find
+from builder.zipapp import installer
 from tests.conftest import PYTHONS
 from tests.releases import FACTS, VERSION, write_release
 from tests.wheels import console, house, raw_wheel, recipe
@@ -56,7 +57,7 @@ def release(kind: str, python: Path, directory: Path, share: bool = True, damage
     target = replace(builders.target(""), libc=Libc(builders.libc, ""))
     with TemporaryDirectory() as work:
         packed = pack(env.trees(recipe(kind), made, builders), Path(work) / "cache", Path(work), jobs=2)
-        return open_artifact(write(replace(FACTS, target=target, env=Env(kind, share)), packed, directory).path)
+        return open_artifact(write(replace(FACTS, target=target, env=Env(kind, share)), packed, installer(), directory).path)
 
 
 Shelf = Callable[[str, Path], Artifact]
