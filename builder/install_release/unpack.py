@@ -2,16 +2,21 @@
 
 Nothing is written outside that directory: every name is opened relative to the descriptor of its parent, links are never
 followed, and nothing that exists is opened for writing. Syncing is the caller's business (``durable``).
+
+A layer that the host already has unpacked is copied from there, as clones where the file system shares blocks: never as
+hard links, since nothing installed may change under another release.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Callable
@@ -22,6 +27,7 @@ from .manifest import Layer
 from .table import Entry, Segment
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -91,16 +97,31 @@ class Destination:
         return entry.path.partition("/")[2] if self.strip else entry.path
 
 
+@dataclass(frozen=True)
+class Donor:
+    """A directory that has layers unpacked, in the same places. A file that changed after ``complete`` (ns, as ``st_ctime_ns``) is not taken."""
+
+    fd: int
+    complete: int
+
+
 def unpack(
-    artifact: Artifact, layers: Sequence[Layer], to: Destination, *, threads: int = 2, on_entry: Callable[[Layer, Entry], None] | None = None
+    artifact: Artifact,
+    layers: Sequence[Layer],
+    to: Destination,
+    *,
+    donors: Mapping[str, Donor] | None = None,
+    threads: int = 2,
+    on_entry: Callable[[Layer, Entry], None] | None = None,
 ) -> None:
     """Write ``layers`` below ``to``. Modes are exact whatever the umask. ``on_entry`` is called for each path, in the table's order.
 
+    ``donors``: who has a layer already, by its digest. What a donor lacks, or has changed, is inflated instead.
     Raises ``ArtifactError`` for what the artifact says wrongly, ``OSError`` for what the disk says; what was written stays.
     """
     umask = os.umask(0o077)
     os.umask(umask)
-    work = _Work(artifact, to, bool(umask & 0o755))
+    work = _Work(artifact, to, bool(umask & 0o755), donors or {})
     pool = ThreadPoolExecutor(threads)
     running: deque[Future[None]] = deque()
     try:
@@ -122,20 +143,24 @@ def unpack(
 class _Work:
     """What the threads share. Directories are made by the reader of the tables, files by the threads, links last."""
 
-    def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool) -> None:
-        self.artifact, self.to, self.must_chmod = artifact, to, must_chmod
+    def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool, donors: Mapping[str, Donor]) -> None:
+        self.artifact, self.to, self.must_chmod, self.donors = artifact, to, must_chmod, donors
+        self.clones = True  # until the file system says no
         self.stop = threading.Event()
         self.directories: set[str] = set()
         self.links: dict[str, str] = {}
         self.twice: list[tuple[str, Entry]] = []
         self.local = threading.local()
         self.walkers: list[_Walker] = []
-        self.walker = self._new_walker()
+        self.walker = self._walker(self.to.fd)
 
-    def _new_walker(self) -> _Walker:
-        walker = _Walker(self.to.fd)
-        self.walkers.append(walker)
-        return walker
+    def _walker(self, root: int) -> _Walker:
+        """This thread's way down from ``root``."""
+        known: dict[int, _Walker] = self.local.__dict__.setdefault("walkers", {})
+        if root not in known:
+            known[root] = _Walker(root)
+            self.walkers.append(known[root])
+        return known[root]
 
     def place(self, layer: Layer, entry: Entry, on_entry: Callable[[Layer, Entry], None] | None) -> None:
         path = self.to.path(entry)
@@ -157,15 +182,34 @@ class _Work:
     def write(self, layer: Layer, group: Group) -> None:
         if self.stop.is_set():
             return
-        if not hasattr(self.local, "walker"):
-            self.local.walker = self._new_walker()
+        donor = self.donors.get(layer.digest)
+        left = [entry for entry in group.files if not self._copied(donor, entry)] if donor else group.files
+        if not left:
+            return
         if len(group.segments) == 1:
             plain = self.artifact.segment(group.segments[0], group.offset, layer.name)
             view = memoryview(plain)
-            for entry in group.files:
+            for entry in left:
                 self._file(entry, [view[entry.offset : entry.offset + entry.size]])
         else:
-            self._file(group.files[0], self._pieces(layer, group))
+            self._file(left[0], self._pieces(layer, group))
+
+    def _copied(self, donor: Donor, entry: Entry) -> bool:
+        """Whether the donor's file was taken: one that nobody touched since it was made, of the stated size and mode."""
+        path = self.to.path(entry)
+        parent, _, name = path.rpartition("/")
+        try:
+            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._walker(donor.fd).directory(parent))
+        except (OSError, ArtifactError):
+            return False
+        try:
+            facts = os.fstat(source)
+            expected = (stat.S_IFREG | int(entry.mode, 8), entry.size)
+            if (facts.st_mode, facts.st_size) != expected or facts.st_ctime_ns > donor.complete:
+                return False
+            return self._file(entry, source)
+        finally:
+            os.close(source)
 
     def _pieces(self, layer: Layer, group: Group) -> Iterator[memoryview]:
         """The contents of a file that spans segments, one at a time, so that memory doesn't grow with it."""
@@ -176,24 +220,42 @@ class _Work:
             position, skip, left = position + segment.bytes, 0, left - len(piece)
             yield piece
 
-    def _file(self, entry: Entry, pieces: Iterable[memoryview]) -> None:
+    def _file(self, entry: Entry, contents: Iterable[memoryview] | int) -> bool:
+        """Make a file from pieces, or from a descriptor; True. One that is there is compared in the end."""
         path = self.to.path(entry)
         parent, _, name = path.rpartition("/")
-        directory = self.local.walker.directory(parent)
+        directory = self._walker(self.to.fd).directory(parent)
         mode = int(entry.mode, 8)
         try:
             fd = os.open(name, _NEW_FILE, mode, dir_fd=directory)
         except FileExistsError:
             self.twice.append((path, entry))
-            return
+            return True
         try:
-            for piece in pieces:
-                while piece:
-                    piece = piece[os.write(fd, piece) :]
+            if isinstance(contents, int):
+                self._copy(contents, fd, entry.size)
+            else:
+                for piece in contents:
+                    while piece:
+                        piece = piece[os.write(fd, piece) :]
             if self.must_chmod:
                 os.fchmod(fd, mode)
         finally:
             os.close(fd)
+        return True
+
+    def _copy(self, source: int, target: int, size: int) -> None:
+        if self.clones and size:
+            try:
+                fcntl.ioctl(target, _FICLONE, source)
+                return
+            except OSError:
+                self.clones = False
+        while size:
+            copied = os.sendfile(target, source, None, size)
+            if not copied:
+                raise OSError(errno.EIO, "a file became shorter while it was copied")
+            size -= copied
 
     def make_links(self) -> None:
         for path, target in sorted(self.links.items()):
@@ -214,7 +276,8 @@ class _Work:
                     digest.update(piece)
             finally:
                 os.close(fd)
-            if digest.hexdigest() != entry.sha256 or stat.S_IMODE(facts.st_mode) != int(entry.mode, 8):
+            alike = stat.S_ISREG(facts.st_mode) and digest.hexdigest() == entry.sha256
+            if not alike or stat.S_IMODE(facts.st_mode) != int(entry.mode, 8):
                 raise _wrong(path, "two layers claim it, and differ")
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import random
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from builder.artifact.verify import verify
 from builder.install_release.artifact import open_artifact
 from builder.install_release.errors import ArtifactError
 from builder.install_release.table import Entry
-from builder.install_release.unpack import Destination, unpack
+from builder.install_release.unpack import Destination, Donor, unpack
 from tests.releases import write_release
 
 
@@ -151,3 +152,51 @@ def test_memory_does_not_grow_with_the_artifact(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[2])
     assert int(done.stdout) <= 64 << 10
     assert (tmp_path / "out/src/big").stat().st_size == 300 << 20
+
+
+def test_a_layer_that_the_host_has_is_copied_and_what_was_touched_there_is_not(tmp_path: Path) -> None:
+    """Files come from a donor only as they were made: an edited, re-moded, missing or replaced one comes from the artifact instead."""
+    names = ("same", "edited", "remoded", "missing", "linked", "grown")
+    built = write_release(tmp_path, {"wheel:a-1": {**{f"lib/{name}": name for name in names}, "lib/run": (0o755, b"run")}})
+    unpack_to(built.path, tmp_path / "donor", strip=True)
+    time.sleep(0.05)
+    complete = time.time_ns()
+    time.sleep(0.05)
+    donor = tmp_path / "donor/lib"
+    (donor / "edited").write_text("EDITED")
+    (donor / "remoded").chmod(0o600)
+    (donor / "missing").unlink()
+    (donor / "linked").unlink()
+    (donor / "linked").symlink_to("same")
+    (donor / "grown").write_text("grown and more")
+    source, to = os.open(tmp_path / "donor", os.O_RDONLY), tmp_path / "out"
+    to.mkdir()
+    target = os.open(to, os.O_RDONLY)
+    with open_artifact(built.path) as artifact:
+        (layer,) = artifact.manifest.layers
+        unpack(artifact, [layer], Destination(target, strip=True), donors={layer.digest: Donor(source, complete)})
+    os.close(source)
+    os.close(target)
+    assert {name: (to / "lib" / name).read_text() for name in (*names, "run")} == {name: name for name in (*names, "run")}
+    assert (to / "lib/run").stat().st_mode & 0o777 == 0o755
+    assert (to / "lib/same").stat().st_ino != (donor / "same").stat().st_ino
+
+
+def test_what_a_donor_has_is_not_read_from_the_artifact(tmp_path: Path) -> None:
+    """A whole donor makes the segments needless: they may even be damaged."""
+    built = write_release(tmp_path, {"wheel:a-1": {"lib/a": b"a" * 99_999, "lib/b": random.Random(1).randbytes((5 << 20) + 1)}})
+    unpack_to(built.path, tmp_path / "donor", strip=True)
+    with open_artifact(built.path) as artifact:
+        (layer,) = artifact.manifest.layers
+        first = artifact.body + layer.table.offset + layer.table.bytes
+    data = bytearray(built.path.read_bytes())
+    data[first : first + layer.bytes - layer.table.bytes] = bytes(layer.bytes - layer.table.bytes)
+    built.path.write_bytes(data)
+    source, to = os.open(tmp_path / "donor", os.O_RDONLY), tmp_path / "out"
+    to.mkdir()
+    target = os.open(to, os.O_RDONLY)
+    with open_artifact(built.path) as artifact:
+        unpack(artifact, [layer], Destination(target, strip=True), donors={layer.digest: Donor(source, time.time_ns())})
+    os.close(source)
+    os.close(target)
+    subprocess.run(["diff", "-r", str(tmp_path / "donor"), str(to)], check=True)
