@@ -117,8 +117,20 @@ def _run(words: list[str]) -> Answer:
     from .report import Progress
 
     command = _BY_NAME.get(words[0]) if words else None
+    if words and not command:
+        _refuse_mistyped(words[0])
     parsed = _parser(command or _BUILD).parse_args(words[1:] if command else words)
     return (command or _BUILD).run(parsed, Progress(sys.stderr))
+
+
+def _refuse_mistyped(word: str) -> None:
+    """Told before the words behind it are found to make no sense. Raises ``UsageError`` when ``word`` can only have been meant as a command."""
+    path = Path(word)
+    if word.startswith("-") or path.exists() or path.name != word or path.suffix:
+        return
+    close = difflib.get_close_matches(word, _BY_NAME, 1)
+    hint = f"Did you mean the command {close[0]}?" if close else f"The commands are {', '.join(_BY_NAME)}."
+    raise UsageError(f"{word} is neither a recipe nor a command", [Problem(word, "does not exist.", hint)], next_step="build-release --help")
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:
@@ -304,13 +316,7 @@ def _jobs(text: str) -> int:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     from . import recipe
 
-    path: Path = arguments.recipe
-    if not path.exists() and path.name == str(path) and not path.suffix:
-        # Perhaps it was meant as a command.
-        close = difflib.get_close_matches(path.name, [command.name for command in COMMANDS], 1)
-        hint = f"Did you mean the command {close[0]}?" if close else f"The commands are {', '.join(command.name for command in COMMANDS)}."
-        raise UsageError(f"{path} is neither a recipe nor a command", [Problem(path.name, "does not exist.", hint)], next_step="build-release --help")
-    return recipe.load(path)
+    return recipe.load(arguments.recipe)
 
 
 def _options(arguments: argparse.Namespace, *, allow_dirty: bool) -> Options:

@@ -158,7 +158,8 @@ def summary(outcome: Outcome) -> Iterator[str]:
     took = sum(outcome.seconds.values())
     yield f"→ {built.path}   {size(built.bytes)}   id {built.id}   {took:.1f} s"
     yield f"  sha256 {built.sha256}"
-    yield "  next: scp it to a host and run install-release"
+    yield f"  next: scp {shlex.quote(str(built.path))} HOST:release.tgz, and on HOST:"
+    yield "        tar xzf release.tgz --occurrence=1 release/install-release && python3 release/install-release release.tgz"
 
 
 def changed(found: Changes, identity: str) -> str:

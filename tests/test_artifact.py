@@ -52,6 +52,15 @@ def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_directory_that_is_made_ignores_itself(tmp_path: Path) -> None:
+    """What one build wrote does not make the working tree dirty for the next; a directory that was there is left as it is."""
+    write_release(tmp_path / "new", LAYERS)
+    (tmp_path / "there").mkdir()
+    write_release(tmp_path / "there", LAYERS)
+    assert (tmp_path / "new/.gitignore").read_text() == "*\n"
+    assert not (tmp_path / "there/.gitignore").exists()
+
+
 def test_what_an_installer_would_refuse_is_never_written(tmp_path: Path) -> None:
     """The manifest is read back by the installer's own code before a byte is written."""
     with pytest.raises(Exception, match="manifest is not valid"):

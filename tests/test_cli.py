@@ -87,10 +87,10 @@ def test_a_wrong_command_line_is_told(words: list[str], message: str, capsys: py
 def test_a_mistyped_command_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A first word that is neither a file nor a command gets the command that was meant."""
     monkeypatch.chdir(tmp_path)
-    assert main(["inspekt"]) == 2
-    assert capsys.readouterr().err == (
-        "inspekt is neither a recipe nor a command:\n  inspekt  does not exist. Did you mean the command inspect?\n  next: build-release --help\n"
-    )
+    said = "inspekt is neither a recipe nor a command:\n  inspekt  does not exist. Did you mean the command inspect?\n  next: build-release --help\n"
+    for words in ["inspekt"], ["inspekt", "release.tgz", "--most", "3"]:
+        assert main(words) == 2
+        assert capsys.readouterr().err == said
 
 
 def test_a_usage_error_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

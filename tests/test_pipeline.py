@@ -108,7 +108,7 @@ def test_a_build_makes_one_artifact_and_its_digest(project: Project) -> None:
     assert said["changes"] is None
     assert set(said["seconds"]) == {"target", "source", "lock", "wheelhouse", "env", "assets", "layers", "artifact"}
     assert path.name == f"app-{said['version']}-{said['target']['abi']}-{said['target']['platform']}-{said['id'][-12:]}.tgz"
-    assert sorted(project.out.iterdir()) == [path, path.with_name(f"{path.name}.sha256")]
+    assert sorted(project.out.iterdir()) == [project.out / ".gitignore", path, path.with_name(f"{path.name}.sha256")]
     subprocess.run(["sha256sum", "--check", "--quiet", f"{path.name}.sha256"], cwd=project.out, check=True)
     build_release("verify", path)
 

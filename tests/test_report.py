@@ -113,7 +113,8 @@ def test_a_summary_says_what_where_and_what_next(tmp_path: Path) -> None:
     assert lines == [
         f"→ {built.path}   {report.size(built.bytes)}   id {built.id}   0.8 s",
         f"  sha256 {built.sha256}",
-        "  next: scp it to a host and run install-release",
+        f"  next: scp {built.path} HOST:release.tgz, and on HOST:",
+        "        tar xzf release.tgz --occurrence=1 release/install-release && python3 release/install-release release.tgz",
     ]
 
 

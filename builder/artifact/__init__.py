@@ -75,6 +75,7 @@ def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, direct
             _put(out, digest, piece)
 
     path = directory / name
+    _make(directory)
     publish(path, contents)
     publish(directory / f"{name}.sha256", lambda out: _put(out, hashlib.sha256(), f"{digest.hexdigest()}  {name}\n".encode()))
     return Built(path, digest.hexdigest(), identity, path.stat().st_size, manifest, ordered)
@@ -98,6 +99,12 @@ def _complete(facts: Manifest, first: _Piece, layers: tuple[PackedLayer, ...], l
     crc, size = crc32_combine(crc, zlib.crc32(last.plain), len(last.plain)), size + len(last.plain)
     end = last.range(position)
     return replace(facts, layers=tuple(placed), installer=first.range(0), end=end, tail=Tail(position + end.bytes, size, crc))
+
+
+def _make(directory: Path) -> None:
+    """A directory that is made here ignores itself: what a build wrote must not make the working tree dirty for the next one."""
+    if not directory.exists():
+        publish(directory / ".gitignore", lambda out: _put(out, hashlib.sha256(), b"*\n"))
 
 
 def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:

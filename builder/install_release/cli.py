@@ -292,7 +292,7 @@ def _known_root(options: argparse.Namespace) -> str:
     root = _root(options)
     if root is None:
         remedy = "Say --root DIR, set INSTALL_RELEASE_ROOT, or run <root>/bin/install-release."
-        raise UsageError("which root is meant?", [Problem("root", "none is named.", remedy)])
+        raise UsageError("it is not clear which root is meant", [Problem("root", "none is named.", remedy)])
     return root
 
 

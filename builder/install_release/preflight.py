@@ -151,9 +151,8 @@ def _variables(facts: Facts, manifest: Manifest) -> list[Problem]:
         return [Problem("shared/env", facts.variables_problem, "Correct it; the syntax is that of systemd's EnvironmentFile.")]
     problems = []
     if facts.variables is None and wanted:
-        problems.append(
-            Problem("shared/env", f"{there} is missing; the release needs {_listed(wanted)} from it.", "Create it, mode 640, then run this again.")
-        )
+        what = f"{there} is missing; the release needs {_listed(wanted)} from it."
+        problems.append(Problem("shared/env", what, "Create it, one NAME=value a line, mode 640, then run this again."))
     elif missing := [name for name in wanted if name not in (facts.variables or {})]:
         problems.append(Problem("shared/env", f"{there} lacks {_listed(missing)}.", "Add what is missing, one NAME=value a line."))
     if facts.variables_mode & 0o022:

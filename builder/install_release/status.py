@@ -93,7 +93,8 @@ def to_text(status: Status, now: str) -> Iterator[str]:
     if status.processes:
         yield from _processes(status, by_id)
     if status.hidden_processes:
-        yield f"  {status.hidden_processes} processes of other users could not be looked at"
+        hidden = status.hidden_processes
+        yield f"  {hidden} {'process' if hidden == 1 else 'processes'} of other users could not be looked at"
     for problem in status.problems:
         yield f"problem: {problem}"
     if status.busy:
