@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -259,7 +260,13 @@ def _env(arguments: argparse.Namespace, progress: Progress) -> Answer:
 
     made = pipeline.environment(recipe, _options(arguments, allow_dirty=True), arguments.directory, progress)
     said = report.count(made.wheels, "wheel") if made.changed else "up to date"
-    return Answer(asdict(made) | {"directory": str(made.directory)}, [f"→ {made.directory}   {said}", f"  next: . {made.directory}/bin/activate"])
+    return Answer(asdict(made) | {"directory": str(made.directory)}, _env_lines(made.directory, said))
+
+
+def _env_lines(directory: Path, said: str) -> Iterator[str]:
+    yield f"→ {directory}   {said}"
+    yield f"  next: . {shlex.quote(str(directory))}/bin/activate && export PYTHONPATH=$PWD"
+    yield "        in the top of the source, which is not installed: on a host bin/run puts it on the path too"
 
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:

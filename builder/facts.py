@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 from .artifact import MINIMUM_INSTALLER
@@ -15,6 +15,7 @@ from .target import Interpreter, minimum_libc
 from .wheelhouse import Wheelhouse
 
 _BLOCK = 4096
+_PIP_WRITES = 4  # small files for each wheel: INSTALLER, REQUESTED, a script or two
 _NO_RANGE = Range(0, 0, 0, "")
 
 
@@ -52,12 +53,22 @@ def _room(packed: Iterable[PackedLayer]) -> tuple[int, int]:
 
 
 def _made_there(wheels: Iterable[Path]) -> tuple[int, int]:
-    """Bytes and inodes of the environment that a host makes of wheels: their files, and byte code of about the size of its source."""
-    room = inodes = 0
-    for path in wheels:
+    """Bytes and inodes of the environment that a host makes of wheels: files, folders, and byte code a little larger than its source."""
+    paths = list(wheels)
+    inodes = _PIP_WRITES * len(paths)
+    room = inodes * _BLOCK
+    folders: set[PurePosixPath] = set()
+    for path in paths:
         with ZipFile(path) as archive:
             for member in archive.infolist():
-                times = 2 if member.filename.endswith(".py") else 1
-                room += times * -(-member.file_size // _BLOCK) * _BLOCK
-                inodes += times
-    return room, inodes
+                place = PurePosixPath(member.filename)
+                compiled = place.suffix == ".py"
+                folders.update([*place.parents, *([place.parent / "__pycache__"] if compiled else [])])
+                if not member.is_dir():
+                    room += _in_blocks(member.file_size) + (_in_blocks(member.file_size * 9 // 8) if compiled else 0)
+                    inodes += 1 + compiled
+    return room + len(folders) * _BLOCK, inodes + len(folders)
+
+
+def _in_blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK

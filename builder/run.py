@@ -24,6 +24,7 @@ from typing import IO
 
 from .errors import BuildError, Problem, UsageError
 
+EARLIEST = 315532800  # 1980-01-01, in seconds: zip files can't say an earlier time
 MAX_DATA_BYTES = 1 << 30  # of standard output that is data
 MAX_LOG_BYTES = 1 << 18  # of output that is only read by people, its end is kept
 # https://user:password@, https://token@; but the name alone in ssh://git@ is no secret.

@@ -1,7 +1,8 @@
 """Build steps: commands that run in a copy of the source with the environment at hand; what they make becomes the layer ``assets``.
 
 Without network, unless a step says otherwise. The steps run when the layer is not in the cache, whose key holds all that went in; with a
-step that may use the network nobody knows what went in, so that is never cached.
+step that may use the network nobody knows what went in, so that is never cached. What goes in is the tree, not the commit: neither its name
+nor its time is told to a step, so a commit that leaves the tree as it is makes nothing again (docs/decisions/0009).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from .env import keys, local
 from .errors import Problem, StepError
 from .install_release.manifest import canonical
 from .recipe import BuildStep, Recipe
-from .run import build_environment
+from .run import EARLIEST, build_environment
 from .run import run as run_process
+from .source import credentials
 from .target import Interpreter
 from .trees import fingerprint
 
@@ -38,29 +40,38 @@ def run(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interpre
     if not recipe.build:
         return ()
     steps = [[step.run, step.network, step.outputs, sorted(step.env.items())] for step in recipe.build]
-    went_in = canonical([fingerprint(source.tree), source.time, source.commit, source.version, steps]).decode()
+    went_in = canonical([fingerprint(source.tree), steps, recipe.secrets_allowed]).decode()
     made_from = keys.key("assets", went_in, keys.wheels(house), interpreter.identity, tools=("virtualenv", "installer"))
     reproducible = not any(step.network for step in recipe.build)
-    return (Tree("assets", "assets", made_from if reproducible else "", partial(_make, recipe.build, source, house, interpreter, work)),)
+    return (Tree("assets", "assets", made_from if reproducible else "", partial(_make, recipe, source, house, interpreter, work)),)
 
 
-def _make(steps: tuple[BuildStep, ...], source: Source, house: Wheelhouse, interpreter: Interpreter, work: Path, root: Path) -> None:
+def _make(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interpreter, work: Path, root: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work) as name:
         private = Path(name).resolve()
         tree, environment = private / "src", private / "venv"
-        shutil.copytree(source.tree, tree, symlinks=True, copy_function=shutil.copy)
+        shutil.copytree(source.tree, tree, symlinks=True, copy_function=_copy)
         local.make(environment, house, interpreter, byte_code=False)
-        for number, step in enumerate(steps, 1):
+        for number, step in enumerate(recipe.build, 1):
             extra = {
                 "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
                 "VIRTUAL_ENV": str(environment),
                 "PYTHONPATH": str(tree),
                 **step.env,
             }
-            env = build_environment(private, source.time, extra)
+            env = build_environment(private, EARLIEST, extra)
             run_process(_found(step, tree, env), what=f"build step {number}", error=StepError, cwd=tree, env=env, offline=not step.network, log=True)
-        _collect([path for step in steps for path in step.outputs], tree, root / "assets", private)
+        _collect([path for step in recipe.build for path in step.outputs], tree, root / "assets", private)
+        found = credentials.scan(root / "assets", recipe.secrets_allowed)
+        if found:
+            raise StepError("the build steps made what must not be packed", found)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file, with a time that is the same in every build: some tools write it down."""
+    shutil.copy(source, target)
+    os.utime(target, (EARLIEST, EARLIEST))
 
 
 def _found(step: BuildStep, tree: Path, env: dict[str, str]) -> list[str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from .artifact.layers import Tree
 from .env.bytecode import compile_tree
 from .env.keys import key
-from .errors import Problem, RecipeError
+from .errors import Problem, RecipeError, SourceError
 from .install_release.manifest import canonical
-from .recipe import Recipe
+from .recipe import RECIPE_PREFIX, Recipe
+from .source import credentials
 from .target import Interpreter
 
 
@@ -34,12 +35,19 @@ def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
 
 
 def configuration(tree: Path, recipe: Recipe) -> Tree | None:
-    """The layer ``etc``, or None when the recipe has none. Raises ``RecipeError`` when it is not there."""
+    """The layer ``etc``, or None when the recipe has none.
+
+    Raises ``RecipeError`` when it is not there, ``SourceError`` when it holds credentials.
+    """
     if recipe.etc is None:
         return None
     path = recipe.locate(recipe.etc, tree)
     if not path.is_dir():
         raise RecipeError("the recipe names a directory that is not there", [Problem("etc", f'"{recipe.etc}" is no directory of the source.')])
+    # That of the source was looked at with the rest of it.
+    found = credentials.scan(path, recipe.secrets_allowed) if recipe.etc.startswith(RECIPE_PREFIX) else ()
+    if found:
+        raise SourceError(f'the system configuration, "{recipe.etc}", holds what must not be packed', found)
     return Tree("etc", "etc", key(fingerprint(path)), lambda root: copy(path, root / "etc"))
 
 

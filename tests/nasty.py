@@ -56,6 +56,7 @@ ACCEPTED = (
         },
         {"executable": ["data-1.0.data/scripts/data-x", "data-1.0.data/scripts/data-y.py"]},
     ),
+    Nasty("unset", {"unset-1.0.data/scripts/unset-x": b"#!/bin/sh\n", "unset-1.0.data/scripts/unset-y": SCRIPT, "unset-1.0.data/data/share/x": b"x"}),
     Nasty("Head_Ers", {"Head_Ers-1.0.data/headers/x.h": b""}),
     Nasty("over", [("over.py", b"a = 1\n"), ("over-1.0.data/purelib/over.py", b"a = 2\n")]),
     Nasty("otherdata", {"otherdata.py": b"", "Other.Data-1.data/data/share/other": b""}),

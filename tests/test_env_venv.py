@@ -235,6 +235,7 @@ def test_every_script_runs_after_the_environment_was_moved(interpreter: Interpre
             "tool-1.0.data/scripts/own.py": b"#!pythonw -u\n'''doc'''\nfrom __future__ import annotations\nimport tool\ntool.main()\n",
             **console("tool", "tool", "tool:main"),
         },
+        executable=["tool-1.0.data/scripts/own", "tool-1.0.data/scripts/own.py"],
     )
     lay_out([wheel], interpreter, tmp_path / "made here")
     home = (tmp_path / "made here").rename(tmp_path / "moved there")

@@ -113,6 +113,17 @@ def test_a_build_makes_one_artifact_and_its_digest(project: Project) -> None:
     build_release("verify", path)
 
 
+def test_a_commit_that_changes_nothing_makes_nothing_again(project: Project) -> None:
+    """A commit of what does not go into the artifact has another id, and costs no layer: not even that of the build steps."""
+    project.write("app.toml", RECIPE + "[source]\nexclude = ['docs']\n")
+    project.commit()
+    first = project.build()
+    project.write("docs/index.txt", "text\n")
+    project.commit()
+    second = project.build()
+    assert (second["id"] != first["id"], names(second, cached=False)) == (True, [])
+
+
 def test_a_second_build_makes_nothing_again(project: Project) -> None:
     """Every layer comes from the cache, nothing is asked of the index, and the file has the same bytes."""
     first = project.build()
@@ -185,12 +196,14 @@ def test_what_was_fetched_is_enough_for_a_build(project: Project) -> None:
 
 
 def test_an_environment_for_development(project: Project) -> None:
-    """env makes a virtual environment with what the lock names."""
+    """env makes a virtual environment with what the lock names, and says how to run the source with it."""
     venv = project.place / "venv"
     assert project.run("env", project.recipe, venv) == {"directory": str(venv), "changed": True, "wheels": 1}
-    program = "import tiny; print(tiny.version)"
-    done = subprocess.run([venv / "bin" / "python", "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "1.0\n"
+    said = build_release("env", project.recipe, venv, env=project.env).stdout
+    command = next(line.partition("next: ")[2] for line in said.splitlines() if "next: " in line)
+    program = "import tiny, app; print(tiny.version)"
+    done = subprocess.run(["sh", "-c", f'{command} && python -c "{program}"'], cwd=project.directory, capture_output=True, text=True, check=True)
+    assert done.stdout == "app\n1.0\n"
 
 
 def test_the_summary_for_people(project: Project) -> None:
@@ -219,6 +232,19 @@ def test_a_cache_that_cannot_be_written_is_refused_first(project: Project) -> No
     assert "BUILD_RELEASE_CACHE" in said["error"]["problems"][0]["remedy"]
 
 
+def test_a_user_without_a_home_is_told(project: Project) -> None:
+    """Where no variable and no entry of the system names a home, the refusal says what to set; with that set the build runs."""
+    as_nobody_known = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if subprocess.run([*as_nobody_known, "true"], capture_output=True).returncode:
+        pytest.skip("this system allows no user namespaces")
+    env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    words = [*as_nobody_known, BUILD_RELEASE, project.recipe, "--plan", "-o", project.out]
+    said = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert (said.returncode, "Traceback" in said.stderr) == (2, False)
+    assert "BUILD_RELEASE_CACHE" in said.stderr
+    subprocess.run(words, env=env | project.env, check=True, capture_output=True)
+
+
 def test_an_etc_that_is_not_there_is_refused(project: Project) -> None:
     """A recipe that names a directory the commit does not have is refused with its key."""
     project.git("rm", "--quiet", "-r", "etc")
@@ -226,6 +252,22 @@ def test_an_etc_that_is_not_there_is_refused(project: Project) -> None:
     said = project.run(project.recipe, "-o", project.out, status=3)
     assert [problem["where"] for problem in said["error"]["problems"]] == ["etc"]
     assert not project.out.exists()
+
+
+def test_credentials_beside_the_recipe_are_refused(project: Project) -> None:
+    """Configuration that stands beside the recipe and not in the source is looked at for credentials too, before anything is built."""
+    project.write("app.toml", RECIPE.replace('"etc"', '"recipe:deploy/etc"') + "[source]\nrepository = '../app'\n")
+    beside = project.place / "recipes"
+    shutil.copytree(project.directory, beside)
+    (beside / "deploy" / "etc").mkdir(parents=True)
+    (beside / "deploy" / "etc" / ".htpasswd").write_text("carol:x\n")
+    project.commit()
+    shutil.rmtree(beside / ".git")
+    said = project.run(beside / "app.toml", "-o", project.out, status=3)
+    assert said["error"]["message"] == 'the system configuration, "recipe:deploy/etc", holds what must not be packed'
+    assert [problem["where"] for problem in said["error"]["problems"]] == [".htpasswd"]
+    (beside / "app.toml").write_text((beside / "app.toml").read_text() + 'allow_secrets = [".htpasswd"]\n')
+    assert "etc" in names(project.run(beside / "app.toml", "-o", project.out))
 
 
 def test_a_failing_step_leaves_nothing(project: Project) -> None:

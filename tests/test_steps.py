@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ def env():
 def online():
     names = [name for _, name in socket.if_nameindex()]
     pathlib.Path("online").write_text(str(len(names) > 1))
+def key():
+    pathlib.Path("static").mkdir()
+    pathlib.Path("static/settings.js").write_text("// made\\nkey = '" + "AKIA" + "IUZ7QKEYWSTRMPDB" + "'\\n")
 def secret():
     pathlib.Path("path").write_text("built in " + os.getcwd())
 """
@@ -47,7 +51,7 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture
 def wheels(tmp_path: Path) -> Any:
-    scripts = "".join(f"tool-{name} = tool:{name}\n" for name in ("main", "env", "online", "secret"))
+    scripts = "".join(f"tool-{name} = tool:{name}\n" for name in ("main", "env", "online", "key", "secret"))
     info = {"tool-1.0.dist-info/entry_points.txt": f"[console_scripts]\n{scripts}".encode()}
     return house(raw_wheel(tmp_path / "wheels", "tool", {"tool.py": TOOL, **info}))
 
@@ -96,12 +100,13 @@ def test_what_steps_declare_becomes_assets(source: Source, wheels: Any, interpre
 def test_steps_know_little_of_the_machine(
     source: Source, wheels: Any, interpreter: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No secret of ours, the commit's time, the step's own variables."""
+    """No secret of ours, one time for every commit (a cached layer may be older than the commit), the step's own variables."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    command = ("sh", "-c", "env | grep -v -e PATH -e HOME -e TMPDIR -e VIRTUAL_ENV -e FLAGS -e PWD > env")
+    command = ("sh", "-c", "env | grep -v -e PATH -e HOME -e TMPDIR -e VIRTUAL_ENV -e FLAGS -e PWD > env; stat -c %Y lib.py >> env")
     step = BuildStep(run=command, outputs=("env",), env={"MODE": "build"})
     known = (make(source, wheels, interpreter, tmp_path, step) / "env").read_text()
-    assert "SOURCE_DATE_EPOCH=1700000000\n" in known
+    assert "SOURCE_DATE_EPOCH=315532800\n" in known
+    assert known.endswith("\n315532800\n")
     assert "MODE=build\n" in known
     assert "secret" not in known
 
@@ -117,13 +122,13 @@ def test_network_only_where_a_step_says_so(source: Source, wheels: Any, interpre
 
 
 def test_the_key_holds_all_that_goes_in(source: Source, wheels: Any, interpreter: Interpreter, tmp_path: Path) -> None:
-    """The same inputs, the same key; another file, commit, step or wheel, another."""
+    """The same inputs, the same key, whatever the commit; another file, step, wheel or list of allowed secrets, another."""
 
     def key(step: BuildStep = BuildStep(run=("true",), outputs=("x",)), source: Source = source, wheels: Any = wheels) -> str:  # noqa: B008
         return trees(source, wheels, interpreter, tmp_path, step)[0].key
 
     first = key()
-    assert first == key()
+    assert first == key() == key(source=replace(source, commit="2" * 40, time=1800000000, version="2.0"))
     keys = {first, key(BuildStep(run=("true",), outputs=("y",))), key(BuildStep(run=("true",), outputs=("x",), env={"A": "b"})), key(wheels=house())}
     (source.tree / "new").write_text("")
     assert len({*keys, key()}) == 5
@@ -137,6 +142,7 @@ def test_the_key_holds_all_that_goes_in(source: Source, wheels: Any, interpreter
         (BuildStep(run=("./absent",)), "a build step can't be started", "./absent: is no executable file of the source."),
         (BuildStep(run=("true",), outputs=("a", "b/c")), "did not make what they declare", "a: was declared and not made."),
         (BuildStep(run=("ln", "-s", "/etc", "out"), outputs=("out",)), "did not make what they declare", "out: leads out of the source tree."),
+        (BuildStep(run=("tool-key",), outputs=("static",)), "made what must not be packed", "static/settings.js, line 2: holds a key id of AWS."),
         (BuildStep(run=("tool-secret",), outputs=("path",)), "can't be made again", "path: holds the path of the directory that it was made in"),
     ],
 )

@@ -263,7 +263,7 @@ def test_scratch_of_a_running_build(bench: Bench) -> None:
         left = mine.parent / "left-by-a-killed-build"
         left.mkdir()
         with cache.scratch():
-            assert mine.is_dir() and not left.exists()
+            assert (mine.is_dir(), left.exists()) == (True, False)
     assert not bench.scratch()
 
 
@@ -273,7 +273,7 @@ def test_damaged_entry_beside_a_new_one(bench: Bench, index: Index) -> None:
     bench.write("lock.txt", pinned(wheel))
     cached = only(bench.fetch()).path
     (cached.parent / "facts.json").unlink()
-    assert WheelCache(bench.root / "cache").get(sha256(wheel)) is None and cached.exists()
+    assert (WheelCache(bench.root / "cache").get(sha256(wheel)), cached.exists()) == (None, True)
     assert sha256(only(bench.fetch()).path) == sha256(wheel)
 
 
@@ -369,8 +369,9 @@ def test_source_that_does_not_reproduce(bench: Bench, index: Index) -> None:
         assert (only(bench.fetch()).differing, only(bench.fetch()).reproducible) == (("one.py",), False)
 
 
-def test_built_from_git(bench: Bench, index: Index) -> None:
-    """A commit of git is checked out and built, where the recipe names it; one that is gone is refused."""
+def test_built_from_git(bench: Bench, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit of git is checked out and built, where the recipe names it, also when a hook of another repository runs the build; one that is gone
+    is refused."""
     repository = bench.root / "repository"
     archive = make_sdist(bench.root, "one")
     subprocess.run(["tar", "xzf", archive, "-C", bench.root], check=True)
@@ -383,7 +384,11 @@ def test_built_from_git(bench: Bench, index: Index) -> None:
     assert f"one {commit[:12]}: comes from git. Name it in dependencies.sdists" in refused(bench)
     bench = bench.declares(sdists=("one",))
     bench.write("lock-build.txt", "")
+    subprocess.run(["git", "init", "-q", "--bare", bench.root / "other.git"], check=True)
+    before = (bench.root / "other.git" / "config").read_bytes()
+    monkeypatch.setenv("GIT_DIR", str(bench.root / "other.git"))
     wheel = only(bench.fetch())
+    assert (bench.root / "other.git" / "config").read_bytes() == before
     assert (wheel.origin.kind, wheel.origin.id, wheel.version) == ("vcs", commit, "1.0")
     bench.write("lock.txt", f"one @ git+file://{repository}@{'1' * 40}\n")
     assert f"does not have the commit {'1' * 40}" in refused(bench)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tempfile
 import zlib
@@ -295,8 +294,3 @@ def copy_layer(layer: PackedLayer, out: BinaryIO, digest: hashlib._Hash) -> None
     if segments or zlib.crc32(head, check) != layer.check:
         layer.path.unlink(missing_ok=True)
         raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])
-
-
-def forget(cache: Path) -> None:
-    """Remove every cached layer."""
-    shutil.rmtree(cache / "layers", ignore_errors=True)

@@ -87,7 +87,7 @@ class Files(WheelDestination):
             content = io.BytesIO()
             stream.copy(content.write)
             script = relocatable(content.getvalue())
-            self._write(where, script, True)
+            self._write(where, script, is_executable)
             if script == content.getvalue():
                 self._rows[where] = (stream.digest, stream.size)
         else:
@@ -158,7 +158,7 @@ class Claims(WheelDestination):
 
     def write_file(self, scheme: Scheme, path: str | os.PathLike[str], stream: BinaryIO | Member, is_executable: bool) -> RecordEntry:
         if isinstance(stream, Member):  # else it is ours, in a folder of the distribution's own
-            self._add(scheme, os.fspath(path), (stream.digest, is_executable or scheme == "scripts"))
+            self._add(scheme, os.fspath(path), (stream.digest, is_executable))
         return RecordEntry(os.fspath(path), None, None)
 
     def finalize_installation(self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]) -> None:

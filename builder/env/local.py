@@ -10,14 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..errors import EnvError
-from ..run import build_environment, run
+from ..run import EARLIEST, build_environment, run
 from ..target import Interpreter
 from .venv import bare, install, refuse_conflicts
 
 if TYPE_CHECKING:
     from ..wheelhouse import Wheelhouse
-
-_EPOCH = 315532800  # no file of a virtual environment shows it
 
 
 def make(directory: Path, house: Wheelhouse, interpreter: Interpreter, byte_code: bool) -> None:
@@ -25,7 +23,7 @@ def make(directory: Path, house: Wheelhouse, interpreter: Interpreter, byte_code
     refuse_conflicts(house, interpreter)
     with TemporaryDirectory(prefix="build-release-env-") as name:
         private = Path(name)
-        env = build_environment(private, _EPOCH, {"VIRTUALENV_CONFIG_FILE": os.devnull})
+        env = build_environment(private, EARLIEST, {"VIRTUALENV_CONFIG_FILE": os.devnull})
         quiet = ("--quiet", "--no-seed", "--no-download", "--no-periodic-update", "--app-data", private / "app-data")
         command: list[str | Path] = [sys.executable, "-m", "virtualenv", *quiet, "--python", interpreter.executable, directory.absolute()]
         run(command, what="making the virtual environment", error=EnvError, cwd=private, env=env, offline=True, log=True)

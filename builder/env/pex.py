@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 from ..artifact.layers import Tree
 from ..errors import EnvError
 from ..recipe import Recipe
-from ..run import build_environment, run
+from ..run import EARLIEST, build_environment, run
 from ..target import Interpreter
 from . import keys
 from .venv import refuse_conflicts
 
 if TYPE_CHECKING:
     from ..wheelhouse import Wheelhouse
-
-_EPOCH = 315532800  # 1980: the first time that a zip file can hold; no file of a loose pex shows it
 
 
 def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[Tree, ...]:
@@ -43,7 +41,7 @@ def _make(house: Wheelhouse, interpreter: Interpreter, entry: tuple[str, ...], r
     refuse_conflicts(house, interpreter)
     with TemporaryDirectory(prefix="build-release-pex-") as name:
         private = Path(name)
-        env = build_environment(private, _EPOCH, {"PEX_ROOT": str(private / "root"), "PEX_IGNORE_RCFILES": "1"})
+        env = build_environment(private, EARLIEST, {"PEX_ROOT": str(private / "root"), "PEX_IGNORE_RCFILES": "1"})
         wheels = [word for wheel in house.wheels for word in ("--pre-resolved-dist", wheel.path)]
         requirements = [f"{wheel.name}=={wheel.version}" for wheel in house.wheels]
         options = ("--layout", "loose", "--include-tools", "--venv", "prepend", "--no-compile", "--no-pypi", "--no-build")

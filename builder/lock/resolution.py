@@ -23,7 +23,7 @@ from ..errors import LockError, Problem
 from ..pip import OLDEST_OWN, command, environment, explain, yanked
 from ..recipe import RECIPE_PREFIX, Recipe
 from ..run import Completed, run, without_credentials
-from ..source import Source
+from ..source import Source, git
 from ..target import Interpreter
 from ..wheelhouse import backend, download, guard
 from ..wheelhouse.download import Wanted
@@ -103,8 +103,11 @@ def _home(recipe: Recipe, name: str) -> Path:
         remedy = f'Write "{RECIPE_PREFIX}{name}", to keep it beside the recipe.'
         raise LockError("the lock can't be written", [Problem(name, "is part of a repository that is elsewhere.", remedy)])
     folder = recipe.directory / (repository or ".")
-    top = run(["git", "rev-parse", "--show-toplevel"], what="looking for the working copy", error=LockError, cwd=folder).text.strip()
-    return Path(top) / recipe.source.subdirectory / name
+    top = git.find(folder, "source.repository").top
+    if top is None:
+        remedy = f'Write "{RECIPE_PREFIX}{name}", to keep it beside the recipe.'
+        raise LockError("the lock can't be written", [Problem(name, "is part of a repository without a working tree.", remedy)])
+    return top / recipe.source.subdirectory / name
 
 
 def _pins(home: Path, name: str, interpreter: Interpreter) -> dict[str, str]:

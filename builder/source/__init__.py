@@ -81,7 +81,7 @@ def _opened(recipe: Recipe, cache: Path) -> Iterator[tuple[Repository, str]]:
         with mirror.opened(spec.repository, spec.ref, cache, _REPOSITORY) as found:
             yield found
         return
-    place = recipe.directory / Path(spec.repository or "").expanduser()
+    place = recipe.directory / os.path.expanduser(spec.repository or "")  # a user nobody knows stays as it is: no such directory
     repository = git.find(place, _REPOSITORY)
     top = repository.top or repository.directory
     if spec.repository and top != place.resolve():

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..errors import Problem, SourceError
+from ..errors import BuildError, Problem, SourceError
 from ..run import Completed, failure, run
 
 _SETTINGS = (
@@ -57,14 +57,22 @@ class Object:
     path: bytes
 
 
-def git(*arguments: str | Path, what: str, cwd: Path, input: bytes = b"", stdout: IO[bytes] | None = None, check: bool = True) -> Completed:
+def git(
+    *arguments: str | Path,
+    what: str,
+    cwd: Path,
+    input: bytes = b"",
+    stdout: IO[bytes] | None = None,
+    check: bool = True,
+    error: type[BuildError] = SourceError,
+) -> Completed:
     """Run git in ``cwd``, and wait for it; see ``run``."""
     kept = {key: value for key, value in os.environ.items() if not _NOT_OURS.fullmatch(key)}
     ours = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1"}
     for limit, value in (("GIT_HTTP_LOW_SPEED_LIMIT", "1"), ("GIT_HTTP_LOW_SPEED_TIME", "120")):
         kept.setdefault(limit, value)  # bytes a second, seconds: a connection that is dead ends the build
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
-    return run(["git", *settings, *arguments], what=what, error=SourceError, cwd=cwd, env=kept | ours, input=input, stdout=stdout, check=check)
+    return run(["git", *settings, *arguments], what=what, error=error, cwd=cwd, env=kept | ours, input=input, stdout=stdout, check=check)
 
 
 def find(place: Path, where: str) -> Repository:

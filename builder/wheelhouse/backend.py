@@ -20,10 +20,9 @@ from pyproject_hooks import BuildBackendWarning
 
 from ..errors import BuildError, LockError, Problem, WheelhouseError
 from ..pip import OWN_SETTINGS, command, environment, pip
-from ..run import build_environment, redact, run
+from ..run import EARLIEST, build_environment, redact, run
 from ..target import Interpreter
 
-EARLIEST = 315532800  # 1980-01-01: zip files can't say an earlier time
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 

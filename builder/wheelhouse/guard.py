@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..run import build_environment, no_network
+from ..run import EARLIEST, build_environment, no_network
 from ..target import Interpreter
-
-_EPOCH = 315532800  # metadata has no times in it: any will do
 
 # Runs at the start of every process of that environment, before anything of a back end is imported.
 _GUARD = """\
@@ -40,7 +38,7 @@ def make(interpreter: Interpreter, place: Path, settings: Mapping[str, str] | No
     python = place / "bin" / "python"
     python.symlink_to(interpreter.executable)
     (place / "pyvenv.cfg").write_text(f"home = {interpreter.executable.parent}\ninclude-system-site-packages = false\n")
-    environment = build_environment(place, _EPOCH, settings)
+    environment = build_environment(place, EARLIEST, settings)
     (library / "build_release_guard.py").write_text(_GUARD.format(no_network=list(no_network()), environment=environment))
     (library / "build_release_guard.pth").write_text("import build_release_guard\n")
     return python
