@@ -228,10 +228,12 @@ class Host:
         """
         try:
             with self.directory(STATE) as state:
+                owner = os.fstat(state).st_uid
+                if owner != os.geteuid():  # root could; its journal would then shut the owner out
+                    raise _not_ours(f"{self.root} belongs to user {owner}, this is user {os.geteuid()}.")
                 file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=state)
         except OSError as error:
-            what = f"{self.path(STATE, LOCK)} can't be opened for writing: {error.strerror}."
-            raise RefusedError("this root can't be changed", [Problem("root", what, "Run this as the user that the root belongs to.")]) from None
+            raise _not_ours(f"{self.path(STATE, LOCK)} can't be opened for writing: {error.strerror}.") from None
         try:
             _acquire(file, self.root, deadline)
             since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -326,6 +328,10 @@ def _is_dir(directory: int, path: str) -> bool:
         return stat.S_ISDIR(os.stat(path, dir_fd=directory, follow_symlinks=False).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _not_ours(what: str) -> RefusedError:
+    return RefusedError("this root can't be changed", [Problem("root", what, "Run this as the user that the root belongs to.")])
 
 
 def _damaged(where: str, what: str) -> DamagedError:

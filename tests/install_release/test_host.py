@@ -112,6 +112,17 @@ def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
         assert host.holder() == ""
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do what is refused here")
+def test_root_changes_nothing_in_a_root_of_another_user(tmp_path: Path) -> None:
+    """What root writes there, the owner could not read: his next command would be refused."""
+    with Host.create(str(tmp_path)) as host:
+        os.chown(tmp_path / ".install", 4321, 4321)
+        with pytest.raises(RefusedError) as caught, host.lock("rollback", 0):
+            raise AssertionError
+    assert caught.value.problems[0].what == f"{tmp_path} belongs to user 4321, this is user 0."
+    assert not (tmp_path / ".install/lock").exists()
+
+
 def test_lock_is_waited_for(tmp_path: Path) -> None:
     """Within its deadline a second installer gets the lock when the first one lets go."""
     Host.create(str(tmp_path)).close()
