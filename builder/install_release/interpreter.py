@@ -217,7 +217,7 @@ def mismatches(target: Target, found: Interpreter) -> tuple[Problem, ...]:
         if found.python == target.python:
             remedy = f"Install a Python {target.python} of that ABI and name it with --python."
         else:
-            remedy = f"Install python{target.python}, or build for {found.python} (python.version in the recipe)."
+            remedy = f"Install python{target.python}, name one with --python, or build for {found.python} (python.version in the recipe)."
         problems.append(Problem("python", f"{needs}; {wrong}", remedy))
     elif target.byte_code and found.byte_code != target.byte_code:
         what = f"{found.executable} ({have}) does not read the byte code that travels (magic number {found.byte_code}, needs {target.byte_code})."

@@ -83,7 +83,7 @@ def test_a_python3_is_named_by_its_version(tmp_path: Path) -> None:
     ("change", "text"),
     [
         ({"python": "3.99", "abi": "cp399"}, f"needs CPython 3.99 with ABI cp399; found CPython {VERSION}"),
-        ({"python": "3.99", "abi": "cp399"}, f"Install python3.99, or build for {VERSION} (python.version in the recipe)."),
+        ({"python": "3.99", "abi": "cp399"}, f"Install python3.99, name one with --python, or build for {VERSION} (python.version in the recipe)."),
         ({"abi": f"{THIS_TARGET.abi}t"}, f"with ABI {THIS_TARGET.abi}t; found"),
         ({"implementation": "pypy"}, "needs PyPy"),
         ({"platform": "linux_riscv64"}, "platform: needs linux_riscv64;"),
