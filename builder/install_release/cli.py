@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
 
-from . import __version__, errors, history, interrupts, plan, recover, release, spool, stage, status, verify
+from . import __version__, errors, history, interrupts, plan, release, spool, stage, status, verify
 from .artifact import Artifact, open_artifact
 from .errors import InstallError, Problem, RefusedError, UsageError
 from .host import Host
@@ -210,7 +210,7 @@ def _log(options: argparse.Namespace) -> int:
         if options.id:
             wanted = release.resolve_past(host, options.id)
             events = [event for event in events if event["id"] == wanted]
-        due = () if host.holder() else recover.due(host)
+        due = status.due(host, host.holder())
     lines = [*map(history.for_people, events), *(f"recovery is due: {each}" for each in due)]
     _say(options, lines, {"events": events, "recovery": list(due)})
     return 0
@@ -223,7 +223,8 @@ def _verify(options: argparse.Namespace) -> int:
             raise RefusedError("there is nothing to verify", [Problem("current", "nothing is live here.", "Name a release (see status).")])
         verdict = verify.verify(host, wanted)
     lines = [f"  {each.kind:<10} {each.path}" + (f"   {each.detail}" if each.detail else "") for each in verdict.differences]
-    count = f"{len(lines)} differences from what was installed" if lines else f"{verdict.paths} paths, all as they were installed"
+    differ = f"{len(lines)} difference{'s' if len(lines) > 1 else ''} from what was installed"
+    count = differ if lines else f"{verdict.paths} paths, all as they were installed"
     value = {**asdict(verdict), "id": verdict.release, "good": verdict.good}
     _say(options, [f"{wanted}: {count}", *lines], value)
     return 0 if verdict.good else errors.DamagedError.status

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from . import child, durable, host, inventory, pin
+from . import child, durable, host, inventory, pin, prune
 from .artifact import Artifact
 from .errors import ArtifactError, DamagedError, Problem, RolledBackError
 from .host import Host
@@ -87,12 +87,24 @@ def key(manifest: Manifest, interpreter: Interpreter, release: str) -> str:
     return hashlib.sha256(canonical(facts)).hexdigest()[:16]
 
 
+def place(manifest: Manifest, root: Host, interpreter: Interpreter, release: str) -> str:
+    """The name of the environment below ``envs/``: its key; with a number behind it where a release still uses one that has lost its table."""
+    first = name = key(manifest, interpreter, release)
+    number, users = 1, None
+    while not root.has_environment(name) and durable.exists(root.fd, f"{host.ENVS}/{name}"):
+        users = prune.environment_users(root) if users is None else users
+        if not users.get(name):
+            break
+        name, number = f"{first}-{number}", number + 1
+    return name
+
+
 def make(artifact: Artifact, root: Host, interpreter: Interpreter, *, on_entry: Callable[[Layer, Entry], None] | None = None) -> str:
     """Make the environment of ``artifact``'s release unless it is there, and return its key. ``on_entry`` is told of each path that is unpacked.
 
     Raises ``ArtifactError``, ``RolledBackError`` or ``OSError``; then nothing of it is left.
     """
-    name = key(artifact.manifest, interpreter, artifact.id)
+    name = place(artifact.manifest, root, interpreter, artifact.id)
     if root.has_environment(name):
         return name
     made = _Making(artifact, root, interpreter, name, on_entry)

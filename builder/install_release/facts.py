@@ -71,9 +71,11 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
     pointers: tuple[Problem, ...] = ()
     if standing == root:
         with host.Host(root) as opened:
+            if search.interpreter:
+                key = environment.place(manifest, opened, search.interpreter, release)
             env_here, release_here = bool(key) and opened.has_environment(key), opened.has_release(release)
             pointers = _pointers(opened)
-    room = os.statvfs(standing)
+    room, mounts = os.statvfs(standing), _mounts()
     variables, mode, problem = _variables(os.path.join(root, host.SHARED, "env"))
     return Facts(
         search=search,
@@ -81,10 +83,10 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
         root=root,
         ancestors=tuple(_directory(path) for path in reversed(list(_upwards(standing)))),
         trusted=_trusted(),
-        unwritable=tuple(path for path in [standing, *parts] if os.path.isdir(path) and not os.access(path, os.W_OK | os.X_OK)),
+        unwritable=_unwritable([standing]) or _unwritable(parts),
         not_directories=tuple(path for path in [*_files_above(root, standing), *parts] if os.path.islink(path) or not os.path.isdir(path)),
-        foreign=tuple(path for path in parts if os.path.isdir(path) and os.stat(path).st_dev != os.stat(standing).st_dev),
-        filesystem=_filesystem(standing),
+        foreign=tuple(path for path in parts if path in mounts or (os.path.isdir(path) and os.stat(path).st_dev != os.stat(standing).st_dev)),
+        filesystem=_filesystem(standing, mounts),
         pointers=pointers,
         free_bytes=room.f_bavail * room.f_frsize,
         free_inodes=room.f_favail if room.f_files else None,
@@ -97,6 +99,10 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
         variables_problem=problem,
         commands=frozenset(filter(_on_path, manifest.requires.commands)),
     )
+
+
+def _unwritable(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for path in paths if os.path.isdir(path) and not os.access(path, os.W_OK | os.X_OK))
 
 
 def _upwards(path: str) -> Iterable[str]:
@@ -129,24 +135,32 @@ def _trusted() -> frozenset[int]:
     return frozenset(users)
 
 
-def _filesystem(path: str) -> str:
-    """The type of the file system that ``path`` (physical) is on, like ``ext4``; empty when that can't be told."""
-    found, length = "", -1
+def _mounts() -> dict[str, str]:
+    """The points where something is mounted, each with the type of its file system, like ``ext4``; none when that can't be told."""
+    found = {}
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 before, _, after = line.partition(" - ")
                 point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), before.split()[4])  # a space is written \040
-                if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= length:
-                    found, length = after.split()[0], len(point)  # a later mount on the same point hides the earlier one
+                found[point] = after.split()[0]  # a later mount on the same point hides the earlier one
     except (OSError, IndexError, ValueError):
-        return ""
+        return {}
     return found
 
 
+def _filesystem(path: str, mounts: Mapping[str, str]) -> str:
+    """The type of the file system that ``path`` (physical) is on; empty when that can't be told."""
+    return next((mounts[above] for above in _upwards(path) if above in mounts), "")
+
+
 def _pointers(opened: host.Host) -> tuple[Problem, ...]:
-    pointer = opened.pointer(host.CURRENT)
-    return () if pointer.kind in ("absent", "release") else (host.pointer_problem(opened, pointer),)
+    pointer, problems = opened.pointer(host.CURRENT), []
+    if pointer.kind not in ("absent", "release"):
+        problems.append(host.pointer_problem(opened, pointer))
+    if opened.pointer(host.PREVIOUS).kind == "other":  # any link is replaced: it is a hint for people
+        problems.append(host.pointer_problem(opened, opened.pointer(host.PREVIOUS), host.PREVIOUS))
+    return tuple(problems)
 
 
 def _kinds(shared: str, paths: Iterable[str]) -> dict[str, str]:

@@ -277,14 +277,14 @@ class Host:
         self.close()
 
 
-def pointer_problem(host: Host, pointer: Pointer) -> Problem:
-    """Why an installer won't touch a ``current`` that it did not make, and the way out."""
+def pointer_problem(host: Host, pointer: Pointer, name: str = CURRENT) -> Problem:
+    """Why an installer won't touch a ``current`` or ``previous`` that it did not make, and the way out."""
     what, remedy = {
         "other": ("is not a link", "Move it away; what it holds was not put there by install-release."),
         "foreign": (f"points to {pointer.target}, outside {RELEASES}/", "Remove the link if nothing needs it, then run this again."),
         "dangling": (f"points to {pointer.target}, which is not there", "Remove the link, then activate a release that is here (see status)."),
     }[pointer.kind]
-    return Problem(CURRENT, f"{host.path(CURRENT)} {what}.", remedy)
+    return Problem(name, f"{host.path(name)} {what}.", remedy)
 
 
 def _make_path(path: str) -> None:

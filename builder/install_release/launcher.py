@@ -22,7 +22,7 @@ def render(interpreter: str, version: str) -> bytes:
         raise RefusedError("bin/run can't be written", [problem])
     quoted = "'" + interpreter.replace("'", "'\"'\"'") + "'"  # both to the shell and to Python, which joins adjacent strings
     head = f'#!/bin/sh\n"exec" {quoted} "-I" "-S" "$0" "$@"\n'
-    text = f'{head}{_source()}\n\nif __name__ == "__main__":\n    sys.exit(main(__file__, {version!r}, sys.argv[1:]))\n'
+    text = f'{head}{_SOURCE}\n\nif __name__ == "__main__":\n    sys.exit(main(__file__, {version!r}, sys.argv[1:]))\n'
     return text.encode("utf-8")
 
 
@@ -33,3 +33,6 @@ def _source() -> str:
     if not source:
         raise RuntimeError("the installer does not hold its own source")
     return str(source)
+
+
+_SOURCE = _source()  # now: by the time it is wanted, another installer may have put a newer one in the place of this zip file

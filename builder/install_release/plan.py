@@ -15,10 +15,10 @@ from .manifest import ENV_LAYERS, Layer, Manifest
 
 @dataclass(frozen=True)
 class Live:
-    """The release that ``current`` leads to."""
+    """The release that ``current`` leads to; no manifest where that is damaged."""
 
     id: str
-    manifest: Manifest
+    manifest: Manifest | None
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def make(
     """
     found = facts.search.interpreter
     size, files = preflight.needs(facts, manifest)
+    before = live.manifest if live else None
     return Plan(
         name=manifest.name,
         from_id=live.id if live else "",
-        from_version=live.manifest.version if live else "",
+        from_version=before.version if before else "damaged" if live else "",
         to_id=release,
         to_version=manifest.version,
         already=live is not None and live.id == release,
@@ -81,8 +82,8 @@ def make(
         interpreter=f"{found.executable} ({found.version})" if found else "",
         environment="unknown" if found is None else "here" if facts.env_here else "new",
         env_key=facts.env_key,
-        packages=changes(live.manifest.layers if live else (), manifest.layers),
-        source="new" if live is None else "the same" if _digests(live.manifest, "src") == _digests(manifest, "src") else "changed",
+        packages=changes(before.layers if before else (), manifest.layers),
+        source="new" if before is None else "the same" if _digests(before, "src") == _digests(manifest, "src") else "changed",
         layers=tuple(layer.name for layer in to_write(facts, manifest)),
         links=tuple(f"src/{path}" for path in sorted((*manifest.requires.linked_dirs, *manifest.requires.linked_files))),
         bytes=size,

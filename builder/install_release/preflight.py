@@ -89,7 +89,8 @@ def _libc(facts: Facts, manifest: Manifest) -> list[Problem]:
 def _root(facts: Facts) -> list[Problem]:
     problems = [Problem("root", f"{path} is not a directory.", "Move it away, or name another root with --root.") for path in facts.not_directories]
     for path in facts.unwritable:
-        problems.append(Problem("root", f"{path} can't be written by this user.", "Give it to this user (chown), or name another root with --root."))
+        remedy = "Give it to this user (chown), mount it for writing, or name another root with --root."
+        problems.append(Problem("root", f"{path} can't be written by this user.", remedy))
     for path in facts.foreign:
         what = f"{path} is on another file system than {facts.root}: nothing can be moved there in one step."
         problems.append(Problem("root", what, "Put the whole root on one file system; only shared/ may lie elsewhere."))
@@ -103,7 +104,7 @@ def _root(facts: Facts) -> list[Problem]:
 def _place(facts: Facts, manifest: Manifest) -> list[Problem]:
     if manifest.env.kind == "pex" and (len(facts.root) > _LONGEST_PEX_ROOT or any(character.isspace() for character in facts.root)):
         what = f"{facts.root} holds a space or is longer than {_LONGEST_PEX_ROOT} characters: scripts that pex makes can't start from there."
-        return [Problem("root", what, "Name another with --root, or build with env.kind = \"venv\".")]
+        return [Problem("root", what, 'Name another with --root, or build with env.kind = "venv".')]
     return []
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import durable, flip, history, journal
-from .errors import DamagedError
 from .host import BIN, ENV_TABLES, ENVS, STAGING, STATE, Host
+from .prune import environment_users
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def leftovers(host: Host) -> list[Leftover]:
     found = [Leftover(STAGING, name, "the stage") for name in host.names(STAGING)]
     for directory in ("", BIN, STATE, ENV_TABLES):
         found += [Leftover(directory, name, "the temporary file") for name in host.names(directory) if _is_temporary(directory, name)]
-    used = _used_environments(host)
+    used = {key for key, releases in environment_users(host).items() if releases}
     for key in host.environments():
         if not host.has_environment(key) and key not in used:  # one that a release needs is damaged, not left over: verify says so
             found.append(Leftover(ENVS, key, "the unfinished environment"))
@@ -69,13 +69,3 @@ def _is_temporary(directory: str, name: str) -> bool:
     if not (name.startswith(".") and name.endswith(".new")):
         return False
     return directory in (STATE, ENV_TABLES) or name in map(durable.temporary, ("current", "previous", "install-release"))
-
-
-def _used_environments(host: Host) -> set[str]:
-    used = set()
-    for release in host.releases():
-        try:
-            used.add(str(host.record(release)["env"]))
-        except DamagedError:
-            continue
-    return used

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import environment, facts, flip, history, installer, interrupts, plan, preflight, prune, recover, stage, verify
+from . import durable, environment, facts, flip, history, installer, interrupts, plan, preflight, prune, recover, stage, verify
 from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
@@ -79,6 +79,9 @@ def changing(order: Order, create: bool = False) -> Iterator[Host]:
     """A root that nobody else changes, and in which nothing is left over. ``create`` makes what is missing of it."""
     with Host.create(order.root) if create else Host(order.root) as host:
         if not host.prepared:
+            if host.releases():
+                remedy = "Put it back from a backup; or install a release again, which begins a new history."
+                raise DamagedError("the state below the root is gone", [Problem(host.path(STATE), "is missing, though releases are here.", remedy)])
             raise RefusedError("nothing is installed here", [Problem("root", f"{host.root} holds no releases.", "Name another with --root.")])
         with host.lock(order.command, order.wait):
             try:
@@ -100,19 +103,23 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
     clock = _Clock()
     if _prepare(order) == artifact.id:
         with changing(order) as host:
-            return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
+            if not _lost_environment(host, artifact.id):
+                return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
     chosen = check(artifact.manifest, artifact.id, order, python, stage.conflicts(artifact))
     clock.lap("preflight")
     with changing(order, create=True) as host:
+        if (lost := _lost_environment(host, artifact.id)) and lost == environment.place(artifact.manifest, host, chosen, artifact.id):
+            order.note(f"note: the environment of {artifact.id} was gone, and is made again")
+            environment.make(artifact, host, chosen)
         before, there = host.current() or "", _is_whole(host, artifact.id)
         if not there:
             _stage(host, artifact, chosen, order, clock)
-        if not activate:
+        if not activate or (there and before == artifact.id):  # live already: another installer was quicker
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
-        _flip(host, artifact.id, order, "activate")
+        outcome = _flip(host, artifact.id, order, "activate")
         clock.lap("flip")
         notes = _clean(host, order)
-        return _outcome(host, artifact.id, before, seconds=clock.lap("prune"), notes=notes)
+        return replace(outcome, seconds=clock.lap("prune"), notes=notes)
 
 
 def propose(
@@ -124,7 +131,9 @@ def propose(
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         with Host(order.root) as host:
             due, pointer = recover.due(host), host.pointer(CURRENT)
-            live = Live(pointer.id, host.manifest(pointer.id)) if pointer.kind == "release" else None
+            history.read(host)  # a damaged one would stop the installation
+            if pointer.kind == "release":
+                live = Live(pointer.id, _manifest(host, pointer.id))
     refusals = (*preflight.refusals(found, manifest), *more)
     return plan.make(manifest, release, found, live, activate=activate, refusals=refusals), due
 
@@ -136,8 +145,7 @@ def activate(order: Order, wanted: str) -> Outcome:
         if release == before:
             return _outcome(host, release, before, already=True)
         verify.insist(host, release)
-        _flip(host, release, order, "activate")
-        return _outcome(host, release, before)
+        return _flip(host, release, order, "activate")
 
 
 def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> Outcome:
@@ -157,8 +165,7 @@ def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> 
             what = f"{release} is bad: {past.of(release).note}."
             raise RefusedError("that release is marked bad", [Problem("history", what, f"If you mean it: install-release activate {release}.")])
         verify.insist(host, release)
-        _flip(host, release, order, "rollback", marks_bad=not keep)
-        return _outcome(host, release, before)
+        return _flip(host, release, order, "rollback", marks_bad=not keep)
 
 
 def mark(order: Order, wanted: str, kind: str) -> Outcome:
@@ -216,7 +223,7 @@ def resolve(host: Host, wanted: str) -> str:
     found = [release for release in releases if release.startswith(wanted) or release.endswith(wanted)]
     if not found:
         past = _past(host)
-        found = [release for release in releases if past.of(release).version == wanted]
+        found = [release for release in releases if (past.of(release).version or host.version(release)) == wanted]
     if len(found) == 1:
         return found[0]
     what = f"{wanted!r} is {'none' if not found else 'more than one'} of the releases here: {', '.join(found or releases) or 'there are none'}."
@@ -230,13 +237,16 @@ def resolve_past(host: Host, wanted: str) -> str:
     return found[0] if len(found) == 1 else resolve(host, wanted)
 
 
-def _flip(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> None:
-    flip.flip(host, Switch(release, host.manifest(release).version, how, order.who, order.why or order.command, marks_bad))
+def _flip(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> Outcome:
+    """Make it live. What is told of it is gathered before: an error of a disk may not make a failure of what is done."""
+    outcome = _outcome(host, release, host.current() or "")
+    flip.flip(host, Switch(release, outcome.version, how, order.who, order.why or order.command, marks_bad))
+    return replace(outcome, state="good")
 
 
 def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, clock: _Clock) -> None:
     """Environment first, then the release, then the installer: when this returns, all of it is there for good; when it raises, none of it."""
-    tx, key = flip.new_tx(), environment.key(artifact.manifest, chosen, artifact.id)
+    tx, key = flip.new_tx(), environment.place(artifact.manifest, host, chosen, artifact.id)
     fresh = not host.has_environment(key)
     about = {"version": artifact.manifest.version, "tx": tx}
     try:
@@ -276,6 +286,7 @@ def _failed(error: BaseException, trouble: str) -> BaseException:
     remedies = {
         errno.ENOSPC: "Free some space, then run this again.",
         errno.EDQUOT: "Free some of this user's quota, then run this again.",
+        errno.EXDEV: "Nothing may be mounted below the root: put all of it on one file system; only shared/ may lie elsewhere.",
         errno.EROFS: "The file system is read-only: mount it for writing, then run this again.",
         errno.EIO: "The disk reports errors: look at the system's log before anything else.",
     }
@@ -298,6 +309,15 @@ def _clean(host: Host, order: Order) -> tuple[str, ...]:
         return (f"pruning stopped: {error}",)
 
 
+def _lost_environment(host: Host, release: str) -> str:
+    """The environment of a release that is here, if somebody has deleted it: nothing runs from it any more. Else ""."""
+    try:
+        env = str(host.record(release)["env"])
+    except DamagedError:  # not here, or no word of it can be trusted
+        return ""
+    return "" if durable.exists(host.fd, f"{ENVS}/{env}") else env
+
+
 def _is_whole(host: Host, release: str) -> bool:
     """Whether a release is installed and exactly what its artifact says. A damaged one that nobody uses is taken away, to be made again."""
     if not host.has_release(release):
@@ -309,13 +329,20 @@ def _is_whole(host: Host, release: str) -> bool:
     env_hurt = verdict.env if any(path.startswith(f"{ENVS}/{verdict.env}") for path in hurt) else ""
     others = [each for each in prune.environment_users(host).get(env_hurt, ()) if each == host.current() or host.leased(each)]
     if host.leased(release) or others:
-        what = f"differs from what was installed ({hurt[0]}, {len(hurt)} differences in all), and is in use by {', '.join(others) or 'a process'}."
+        what = f"differs from what was installed ({hurt[0]} and {len(hurt) - 1} more), and is in use by {', '.join(others) or 'a process'}."
         remedy = "Stop what runs from it, then run this again."
         raise DamagedError("a damaged release is in use", [Problem(host.path(RELEASES, release), what, remedy)])
     prune.discard_release(host, release)
     if env_hurt:
         prune.discard_environment(host, env_hurt)
     return False
+
+
+def _manifest(host: Host, release: str) -> Manifest | None:
+    try:
+        return host.manifest(release)
+    except DamagedError:
+        return None
 
 
 def _past(host: Host) -> History:

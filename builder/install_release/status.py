@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from . import history, recover
@@ -63,13 +63,14 @@ def gather(host: Host) -> Status:
     for release in present:
         env = env_of.get(release, "")
         mine, live = past.of(release), release == current
+        mine = mine if mine.version else replace(mine, version=host.version(release))
         seconds = mine.seconds + (history.seconds_between(past.since, now) if live and past.live == release else 0)
         others = tuple(each for each in users.get(env, ()) if each != release)
         rows.append(Row(release, live, mine, seconds, _size(host, f"{RELEASES}/{release}"), env, sizes.get(env, 0), others, host.leased(release)))
     rows.sort(key=lambda row: row.past.order, reverse=True)
     seen = running(host, users)
     busy = host.holder()
-    return Status(host.root, _name(host, present), current, tuple(rows), seen.processes, seen.hidden, _due(host, busy), busy, tuple(problems))
+    return Status(host.root, _name(host, present), current, tuple(rows), seen.processes, seen.hidden, due(host, busy), busy, tuple(problems))
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -148,7 +149,8 @@ def _version(status: Status, release: str) -> str:
     return f"{version} ({release[-12:]})" if version and same > 1 else version or release
 
 
-def _due(host: Host, busy: str) -> tuple[str, ...]:
+def due(host: Host, busy: str) -> tuple[str, ...]:
+    """What recovery would do, in words; a damaged journal is told like anything else."""
     if busy:  # what lies there belongs to the one that is at work
         return ()
     try:

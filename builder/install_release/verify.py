@@ -7,6 +7,7 @@ The release's id proves its manifest, the manifest the tables of its layers, the
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def insist(host: Host, release: str) -> None:
     """Raise ``DamagedError`` unless ``verify`` finds no difference."""
     verdict = verify(host, release)
     if not verdict.good:
-        what = f"{len(verdict.differences)} differences, first of them: {verdict.differences[0].path} {verdict.differences[0].kind}."
+        first, more = verdict.differences[0], len(verdict.differences) - 1
+        what = f"{first.path} {first.kind}" + (f", and {more} more." if more else ".")
         remedy = f"Nothing was changed. See install-release verify {release}; installing its artifact again makes it anew."
         raise DamagedError(f"{release} is not what was installed", [Problem(host.path(RELEASES, release), what, remedy)])
 
@@ -64,6 +66,7 @@ def _release(host: Host, release: str) -> tuple[dict[str, Entry], list[Differenc
         manifest = host.manifest(release)
         record = host.record(release)
         made = [inventory.from_json(value) for value in record["made"]]
+        python = str(record["interpreter"]["executable"])
     except InstallError as error:
         return {}, _unreadable(error), ""
     except (ValueError, KeyError, TypeError) as error:
@@ -74,6 +77,8 @@ def _release(host: Host, release: str) -> tuple[dict[str, Entry], list[Differenc
     recorded = history.fold(history.read(host)).of(release).record
     if recorded and recorded != digest:
         differences.append(Difference(f"{RELEASES}/{release}/{INSTALL_JSON}", "edited", "its digest is not the one in the history"))
+    if not _there(python):
+        differences.append(Difference(python, "removed", "the interpreter of this release"))
     expected = {INSTALL_JSON: Entry(INSTALL_JSON, "file", "644", len(data), digest)}
     for layer in release_layers(manifest):
         try:
@@ -95,6 +100,17 @@ def _layer(host: Host, release: str, layer: Layer, manifest: Manifest) -> Iterat
     for line in tables.parse(artifacts.table_lines(data, layer), layer.top, layer.name):
         if not isinstance(line, Segment) and not any(line.path == path or line.path.startswith(f"{path}/") for path in linked):
             yield Entry(line.path, line.type, line.mode, line.size, line.sha256, target=line.target)
+
+
+def _there(path: str) -> bool:
+    """Whether something is there, as far as this user can tell."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _compare(host: Host, directory: str, expected: dict[str, Entry]) -> tuple[list[Difference], int]:

@@ -333,7 +333,8 @@ def test_a_closed_umask_is_overruled(tmp_path: Path, root: Path) -> None:
     words = [sys.executable, "-m", "builder.install_release", str(artifact(tmp_path, "1.0")), "--root", str(root)]
     done = subprocess.run([*words, *(["--allow-root"] if os.geteuid() == 0 else [])], cwd=REPOSITORY, umask=0o777, capture_output=True)
     assert done.returncode == 0, done.stderr
-    modes = {name: f"{(root / name).stat().st_mode & 0o7777:o}" for name in ("", "releases", "shared", ".install", ".install/staging", "revisions.log")}
+    names = ("", "releases", "shared", ".install", ".install/staging", "revisions.log")
+    modes = {name: f"{(root / name).stat().st_mode & 0o7777:o}" for name in names}
     assert modes == {"": "755", "releases": "755", "shared": "755", ".install": "750", ".install/staging": "700", "revisions.log": "644"}
 
 

@@ -104,6 +104,13 @@ def test_layers_that_contradict_each_other_are_refused(tmp_path: Path, other: di
         unpack_to(built.path, tmp_path / "out")
 
 
+def test_an_empty_file_is_not_a_directory(tmp_path: Path) -> None:
+    """A directory in one layer is no reason to leave out the empty file that another has there, though both hold nothing and can be passed."""
+    built = write_release(tmp_path, {"wheel:a-1": {"lib/x": None}, "wheel:b-1": {"lib/x": (0o755, b"")}})
+    with pytest.raises(ArtifactError):
+        unpack_to(built.path, tmp_path / "out")
+
+
 def test_every_path_is_reported_in_the_tables_order(tmp_path: Path) -> None:
     """Who unpacks can keep a record of what was made."""
     entries: list[Entry] = []
