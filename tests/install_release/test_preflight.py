@@ -244,4 +244,5 @@ def test_a_small_disk_and_a_user_without_rights_are_refused(tmp_path: Path) -> N
         pytest.skip("mounting is not allowed here")
     problems = done.stdout.decode().splitlines()
     assert [problem.partition(":")[0] for problem in problems].count("disk") == 2, done
-    assert "root: /mnt can't be written by this user. Give it to this user (chown), mount it for writing, or name another root with --root." in problems
+    remedy = "Give it to this user (chown), mount it for writing, or name another root with --root."
+    assert f"root: /mnt can't be written by this user. {remedy}" in problems
