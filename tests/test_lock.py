@@ -114,13 +114,17 @@ def test_directory_outside_the_source(bench: Bench) -> None:
 
 
 def test_hashed_requirements(bench: Bench) -> None:
-    """A requirements file with hashes is a lock: continuation lines, comments, extras, markers of the target, a commit, a file by its URL."""
+    """A requirements file with hashes is a lock: continuation lines, comments, extras, markers of the target, a commit, a file by its URL.
+
+    The project itself, with which exports of uv begin, is no part of it.
+    """
     commit = "0123456789" * 4
     bench = bench.declares(lock="requirements.txt")
     bench.write(
         "requirements.txt",
         f"""# made by a tool
 --index-url https://index.test/simple
+-e .
 Django[argon2]==5.1 ; python_version >= "3.8" \\
     --hash=sha256:{B} \\
     --hash=sha256:{A}
@@ -145,7 +149,7 @@ archive @ https://files.test/archive-2.tar.gz#sha256={A}
         (f"django>=5 --hash=sha256:{A}", "django>=5 is not pinned with =="),
         (f"django==5.* --hash=sha256:{A}", "is not pinned with =="),
         ("django==5 --hash=md5:1234", "a hash that is no sha256: md5:1234"),
-        ("-e .", "-e . can't stand in a lock"),
+        ("-e ./lib", "-e ./lib can't stand in a lock"),
         ("./libs/a", "./libs/a is no pinned requirement"),
         ("thing @ git+https://git.test/thing@main", "thing is not pinned to a commit"),
         (f"a==1 --hash=sha256:{A}\na==2 --hash=sha256:{A}", "names a a second time"),
@@ -319,6 +323,23 @@ def test_refresh_keeps_what_fits(bench: Bench, index: Index) -> None:
     bench = bench.declares(packages=("one", "two>1"))
     bench.make()
     assert names(bench.read().entries) == ["one 1.0", "two 2.0"]
+
+
+def test_upgrade_takes_what_is_new(bench: Bench, index: Index) -> None:
+    """Asked to, a lock made again takes the newest versions: of the distributions that are named, or of all; a name that is not locked is refused."""
+    for name in ("one", "two"):
+        make_wheel(index.directory, name, "1.0")
+    bench = bench.declares(packages=("one", "two"))
+    bench.make()
+    for name in ("one", "two"):
+        make_wheel(index.directory, name, "2.0")
+    bench.make(frozenset({"two"}))
+    assert names(bench.read().entries) == ["one 1.0", "two 2.0"]
+    with pytest.raises(LockError) as caught:
+        bench.make(frozenset({"onne"}))
+    assert problems(caught.value) == "there is nothing to upgrade\nonne: is not in recipe:pylock.toml. Did you mean one?\n"
+    bench.make(None)
+    assert names(bench.read().entries) == ["one 2.0", "two 2.0"]
 
 
 def test_refresh_lets_go_of_what_vanished(bench: Bench, index: Index) -> None:

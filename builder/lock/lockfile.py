@@ -38,6 +38,7 @@ from . import requirements
 TOOL = "build-release"  # the table of [tool] that says what a lock was made for and from
 _MADE_FROM = re.compile(r"#   (\S.*?): (\S.*)")  # the same, in a requirements file
 _PINNED = re.compile(r"===?\s*([^*,;\s]+)")
+_ITSELF = re.compile(r"(?:(?:-e|--editable)[\s=]+)?(?:file:)?\./?(?:\[[\w\s,.-]*\])?")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host", "--no-index", "--pre", "--prefer-binary")
 
@@ -192,6 +193,8 @@ def _hashed_requirements(path: Path, name: str, interpreter: Interpreter) -> Con
     options: list[str] = []
     for line in requirements.parse(path, name):
         where = f"{line.where}:{line.number}"
+        if _ITSELF.fullmatch(line.text):
+            continue  # as exports of uv begin: whether the project is installed says env.project
         if line.text.startswith("-"):
             option = re.split(r"[\s=]", line.text, maxsplit=1)[0]
             if option in _INDEX_OPTIONS:
