@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         problem = Problem("signal", f"{stop}.", "Run this again when it may take its time.")
         return _fail(RefusedError("stopped before anything was changed", [problem]), as_json)
     except OSError as error:
+        if interrupts.settled():  # closing what was open: nothing that was said to be so is not so
+            problem = Problem(str(error.filename or "system"), f"{error.strerror or error}.", "Mend that, then run install-release recover.")
+            return _fail(errors.DegradedError("it is live, and something is unfinished", [problem]), as_json)
         remedy = "Run this as the user that the root belongs to." if isinstance(error, PermissionError) else "Mend that, then run this again."
         return _fail(RefusedError("it can't be done", [Problem(str(error.filename or "system"), f"{error.strerror or error}.", remedy)]), as_json)
     except Exception as error:

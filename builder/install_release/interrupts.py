@@ -34,6 +34,11 @@ def settle() -> None:
     _Settled.value = True
 
 
+def settled() -> bool:
+    """Whether ``settle`` was called."""
+    return _Settled.value
+
+
 @contextmanager
 def held() -> Iterator[None]:
     """Signals wait until the end of the block."""

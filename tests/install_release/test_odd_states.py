@@ -147,28 +147,28 @@ def test_a_directory_that_is_mounted_below_the_root_is_refused(tmp_path: Path, r
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
-@pytest.mark.parametrize("error", ["EIO", "EMFILE"])
-def test_no_error_after_the_flip_makes_a_failure_of_it(tmp_path: Path, root: Path, error: str) -> None:
-    """Once current was set and recorded, no file that can't be opened changes the status: 0, or 5 when something is unfinished; never 3 or 4."""
+@pytest.mark.parametrize(("call", "error"), [("openat", "EIO"), ("openat", "EMFILE"), ("close", "EIO")])
+def test_no_error_after_the_flip_makes_a_failure_of_it(tmp_path: Path, root: Path, call: str, error: str) -> None:
+    """Once current was set and recorded, no file that can't be opened or closed makes the status 3 or 4: it is 0, or 5 when something is unfinished."""
     if not shutil.which("strace"):
         missing("strace is not installed")
     for version in ("1.0", "1.1"):
         install(root, artifact(tmp_path, version))
     words = [sys.executable, "-m", "builder.install_release", "rollback", "--keep", "--root", str(root)]
     words += ["--allow-root"] if os.geteuid() == 0 else []
-    strace = ["strace", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=openat,renameat"]
+    strace = ["strace", "-qq", "-o", str(tmp_path / "trace"), "-e", f"trace={call},renameat"]
     spare = tmp_path / "spare"
     shutil.copytree(root, spare, symlinks=True)
     assert subprocess.run([*strace, *words], cwd=REPOSITORY, capture_output=True).returncode == 0
     lines = (tmp_path / "trace").read_text().splitlines()
     flipped = next(number for number, line in enumerate(lines) if '".current.new"' in line)
-    opened = [number for number, line in enumerate(lines) if line.startswith("openat(")]
+    opened = [number for number, line in enumerate(lines) if line.startswith(f"{call}(")]
     first = sum(number < flipped for number in opened) + 1
-    for point in range(first, len(opened) + 1):
+    for point in range(first, len(opened) + 1, 2 if call == "close" else 1):
         shutil.rmtree(root)
         shutil.copytree(spare, root, symlinks=True)
         was = live(root)
-        done = subprocess.run([*strace, "-e", f"inject=openat:error={error}:when={point}", *words], cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run([*strace, "-e", f"inject={call}:error={error}:when={point}", *words], cwd=REPOSITORY, capture_output=True, text=True)
         assert "Traceback" not in done.stderr, done.stderr
         assert (done.returncode in (0, 5)) == (live(root) != was), f"{point}: {done.returncode} {done.stderr}"
         release.recover_now(order(root))
