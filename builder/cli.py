@@ -225,14 +225,20 @@ def _build(arguments: argparse.Namespace, progress: Progress) -> Answer:
 
 def _lock_arguments(parser: argparse.ArgumentParser) -> None:
     _recipe_argument(parser)
+    parser.add_argument("-U", "--upgrade", action="store_true", help="take the newest versions that fit, instead of those that the lock has")
+    parser.add_argument("-P", "--upgrade-package", action="append", default=[], metavar="NAME", help="the same for one distribution; may be repeated")
 
 
 def _lock(arguments: argparse.Namespace, progress: Progress) -> Answer:
     recipe = _recipe(arguments)
+    from packaging.utils import canonicalize_name
+
     from . import pipeline
 
-    path = pipeline.lock(recipe, _options(arguments, allow_dirty=True), progress)
-    return Answer({"lock": str(path)}, [f"→ {path}", "  next: review the difference, and commit it"])
+    upgrade = None if arguments.upgrade else frozenset(map(canonicalize_name, arguments.upgrade_package))
+    written = pipeline.lock(recipe, _options(arguments, allow_dirty=True), progress, upgrade)
+    value = {"lock": str(written[0]), "build_lock": str(written[1]) if written[1:] else None}
+    return Answer(value, [*(f"→ {path}" for path in written), "  next: review the difference, and commit it"])
 
 
 def _fetch_arguments(parser: argparse.ArgumentParser) -> None:

@@ -124,10 +124,10 @@ def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:
         return Plan(recipe, source, interpreter, lock, download.missing(files, interpreter, WheelCache(options.cache)), options.out)
 
 
-def lock(recipe: Recipe, options: Options, progress: Progress) -> Path:
-    """Make the lock of ``recipe`` again; its path."""
+def lock(recipe: Recipe, options: Options, progress: Progress, upgrade: frozenset[str] | None = frozenset()) -> tuple[Path, ...]:
+    """Make the lock of ``recipe`` again, with newer versions of ``upgrade`` (None: of all); the files written, the lock first."""
     with _begun(recipe, options, progress) as (run, _, source, interpreter):
-        return run("resolve", resolution.make, recipe, source, interpreter, options.cache)
+        return run("resolve", resolution.make, recipe, source, interpreter, options.cache, upgrade)
 
 
 def fetch(recipe: Recipe, options: Options, progress: Progress) -> Wheelhouse:

@@ -53,8 +53,8 @@ class Bench:
         path.write_text(text)
         return path
 
-    def make(self) -> Path:
-        return resolution.make(self.recipe, self.source, self.interpreter, self.root / "cache")
+    def make(self, upgrade: frozenset[str] | None = frozenset()) -> Path:
+        return resolution.make(self.recipe, self.source, self.interpreter, self.root / "cache", upgrade)[0]
 
     def read(self) -> lock.Lock:
         return lock.read(self.recipe, self.source, self.interpreter)

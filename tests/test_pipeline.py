@@ -106,7 +106,7 @@ def test_a_build_makes_one_artifact_and_its_digest(project: Project) -> None:
     assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert said["bytes"] == path.stat().st_size
     assert said["changes"] is None
-    assert set(said["seconds"]) == {"target", "source", "lock", "wheelhouse", "env", "assets", "layers", "artifact"}
+    assert set(said["seconds"]) == {"target", "source", "lock", "wheelhouse", "env", "assets", "layers", "installer", "artifact"}
     assert path.name == f"app-{said['version']}-{said['target']['abi']}-{said['target']['platform']}-{said['id'][-12:]}.tgz"
     assert sorted(project.out.iterdir()) == [project.out / ".gitignore", path, path.with_name(f"{path.name}.sha256")]
     subprocess.run(["sha256sum", "--check", "--quiet", f"{path.name}.sha256"], cwd=project.out, check=True)
@@ -142,6 +142,17 @@ def test_an_edited_source_costs_its_layer(project: Project) -> None:
     said = project.build()
     assert names(said, cached=False) == ["src", "assets"]
     assert said["changes"]["layers"] == ["src"]  # what the steps made is the same again
+
+
+def test_an_upgrade_is_asked_for(project: Project) -> None:
+    """lock keeps what it has; with --upgrade-package NAME, in any spelling, or with --upgrade it takes what is new. Every file written is named."""
+    lock = project.directory / "pylock.app.toml"
+    for version, words in {"1.1": ["--upgrade-package", "Tiny"], "1.2": ["--upgrade"]}.items():
+        make_wheel(project.index.directory, "tiny", version)
+        assert project.run("lock", project.recipe) == {"lock": str(lock), "build_lock": None}
+        assert f'version = "{version}"' not in lock.read_text()
+        project.run("lock", project.recipe, *words)
+        assert f'version = "{version}"' in lock.read_text()
 
 
 def test_a_newer_dependency_is_told(project: Project) -> None:
@@ -210,7 +221,7 @@ def test_the_summary_for_people(project: Project) -> None:
     """Progress goes to standard error, a line for each stage that has something to say; what was made goes to standard output."""
     said = build_release(project.recipe, "-o", project.out, env=project.env)
     assert [line.split()[0] for line in said.stderr.splitlines()] == ["app", "lock", "wheelhouse", "layers"]
-    assert [line.split()[0] for line in said.stdout.splitlines()] == ["→", "sha256", "next:"]
+    assert [line.split()[0] for line in said.stdout.splitlines()] == ["→", "sha256", "next:", "tar"]
 
 
 # Refusals

@@ -6,6 +6,7 @@ has to: on a developer's machine, on purpose, with a difference to review at its
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shutil
@@ -49,10 +50,11 @@ class _Question:
     base: Path
 
 
-def make(recipe: Recipe, source: Source, interpreter: Interpreter, cache: Path) -> Path:
-    """Write the recipe's lock and, if anything comes as source, its build lock. Versions of the old lock that still fit are kept.
+def make(recipe: Recipe, source: Source, interpreter: Interpreter, cache: Path, upgrade: frozenset[str] | None = frozenset()) -> tuple[Path, ...]:
+    """Write the recipe's lock and, if anything comes as source, its build lock. Versions of the old locks that still fit are kept.
 
-    Returns the lock's path. Raises ``LockError``; then no file was changed.
+    ``upgrade`` are normalised names of which they are not; None: of none. Returns the paths that were written, the lock's first.
+    Raises ``LockError``; then no file was changed.
     """
     deps = recipe.dependencies
     _refuse_old(interpreter)
@@ -62,14 +64,16 @@ def make(recipe: Recipe, source: Source, interpreter: Interpreter, cache: Path) 
     declared = requirements.gather(recipe, source.tree)
     home, build_home = _home(recipe, name), _home(recipe, build_name)
     base = lock_base(recipe, recipe.locate(name, source.tree), source.tree)
+    pins, build_pins = _pins(home, name, interpreter), _pins(build_home, build_name, interpreter)
+    _refuse_unlocked(upgrade or (), {**pins, **build_pins}, name)
     question = _Question(declared.files, declared.loose, declared.constraint_files, source.tree, base)
-    packages = _resolve(question, _pins(home, name, interpreter), interpreter)
+    packages = _resolve(question, _without(pins, upgrade), interpreter)
     entries = others(_select(packages, name, interpreter), base, source.tree)
     text = _text(name, packages, entries, interpreter, declared.inputs)
     needs = _build_requirements(recipe, source, entries, interpreter, WheelCache(cache), base)
     if needs:
         wanted = sorted({each for listed in needs.values() for each in listed})
-        builders = _resolve(_Question((), wanted, (), source.tree, base), _pins(build_home, build_name, interpreter), interpreter)
+        builders = _resolve(_Question((), wanted, (), source.tree, base), _without(build_pins, upgrade), interpreter)
         tools = _select(builders, build_name, interpreter)
         _refuse_source(tools, ())
         inputs = {who: listed if who != PROJECT else project_build_requires(source.tree) for who, listed in needs.items()}
@@ -77,7 +81,7 @@ def make(recipe: Recipe, source: Source, interpreter: Interpreter, cache: Path) 
     else:
         build_home.unlink(missing_ok=True)
     _write(home, text)
-    return home
+    return (home, build_home) if needs else (home,)
 
 
 def _select(packages: Packages, name: str, interpreter: Interpreter) -> tuple[Locked, ...]:
@@ -116,6 +120,20 @@ def _pins(home: Path, name: str, interpreter: Interpreter) -> dict[str, str]:
         return {entry.name: entry.version for entry in lockfile.parse(home, name, interpreter).entries if entry.kind == "file" and entry.version}
     except (LockError, OSError):
         return {}
+
+
+def _without(pins: Mapping[str, str], upgrade: frozenset[str] | None) -> dict[str, str]:
+    return {} if upgrade is None else {name: version for name, version in pins.items() if name not in upgrade}
+
+
+def _refuse_unlocked(upgrade: Iterable[str], pins: Mapping[str, str], lock: str) -> None:
+    """A name to upgrade that is in no lock is a mistyped one."""
+    if unknown := sorted(set(upgrade) - set(pins)):
+        problems = []
+        for name in unknown:
+            close = difflib.get_close_matches(name, pins, 1)
+            problems.append(Problem(name, f"is not in {lock}.", f"Did you mean {close[0]}?" if close else ""))
+        raise LockError("there is nothing to upgrade", problems)
 
 
 def _resolve(question: _Question, pins: Mapping[str, str], interpreter: Interpreter) -> Packages:
