@@ -59,7 +59,7 @@ def explain(completed: Completed, what: str, error: type[BuildError], next_step:
     problems = reasons(completed.log)
     if not problems:
         return failure(completed, what, error, next_step)
-    return error(f"{what} failed: {problems[0].where}: {problems[0].what}" if len(problems) == 1 else f"{what} failed", problems, next_step=next_step)
+    return error(f"{what} failed", problems, next_step=next_step)
 
 
 def reasons(log: str) -> list[Problem]:

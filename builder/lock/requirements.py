@@ -168,7 +168,7 @@ def _pyproject(path: Path, where: str, extras: Sequence[str], groups: Sequence[s
     problems = []
     texts: list[str] = []
     if not project and not groups:
-        remedy = "Name the file that says so in dependencies.requirements; for poetry, export its lock with hashes and name that in dependencies.lock."
+        remedy = "Name the file that does in dependencies.requirements; for poetry, export its lock with hashes and name that in dependencies.lock."
         problems.append(Problem(where, "has no [project] table that says what it needs.", remedy))
     for key in ("dependencies", "optional-dependencies"):
         if key in project.get("dynamic", ()) and (key == "dependencies" or extras):

@@ -34,6 +34,7 @@ _NOT_OURS = re.compile(
     r"GIT_(?:DIR|WORK_TREE|INDEX_FILE|PREFIX|COMMON_DIR|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|GRAFT_FILE|SHALLOW_FILE|NAMESPACE"
     r"|IMPLICIT_WORK_TREE|REPLACE_REF_BASE|ATTR_SOURCE|DEFAULT_HASH|EXTERNAL_DIFF|TRACE.*|\w+_PATHSPECS)|LANG|LANGUAGE|LC_.*"
 )
+_READING = "reading the commit's files"
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -240,7 +241,13 @@ def read_blobs(repository: Repository, ids: Iterable[str], scratch: Path) -> Ite
     names = list(ids)
     asked = "".join(f"{name}\n" for name in names).encode("ascii")
     with tempfile.TemporaryFile(dir=scratch) as output:
-        ask(repository, "cat-file", "--batch", "--buffer", what="reading the commit's files", input=asked, stdout=output)
+        said = ask(repository, "cat-file", "--batch", "--buffer", what=_READING, input=asked, stdout=output, check=False)
+        room = os.statvfs(output.fileno())
+        if said.returncode and room.f_bavail * room.f_frsize < 1 << 20:  # git itself does not say why it could not write
+            full = Problem(str(scratch), "No space left on device.", "Make room, or name another directory in TMPDIR.")
+            raise SourceError("the source can't be exported", [full])
+        if said.returncode:
+            raise failure_of(said, _READING)
         output.seek(0)
         for name in names:
             words = output.readline().decode("ascii", "replace").split()

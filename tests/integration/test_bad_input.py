@@ -247,9 +247,18 @@ def test_wrong_python_at_build(project: Project) -> None:
 @sample("plain")
 def test_full_disk_at_build(project: Project) -> None:
     """A disk that is full when the artifact is written: one error, no half of an artifact."""
-    mount = f'mount -t tmpfs -o size=16k tmpfs "{project.out}" && "$@"; status=$?; test -z "$(ls -A "{project.out}")" || exit 99; exit $status'
-    text, _ = project.refused(prefix=_in_mounts(mount))
+    text, _ = project.refused(prefix=_in_mounts(_small_disk(project.out, "16k")))
     assert "No space left" in text
+
+
+@sample("plain")
+def test_full_temporary_directory_at_build(project: Project) -> None:
+    """A temporary directory without room for the source is named, with what to set, whatever git says of it."""
+    (project.directory / "large").write_bytes(bytes(range(256)) * 16_000)
+    project.commit()
+    text, _ = project.refused(prefix=_in_mounts(_small_disk(project.temporary, "1m")))
+    assert "No space left" in text
+    assert "TMPDIR" in text
 
 
 @sample("plain")
@@ -259,6 +268,11 @@ def test_unwritable_place_at_build(project: Project) -> None:
     text, where = project.refused(prefix=_in_mounts(mount))
     assert where == [str(project.out)]
     assert "-o" in text
+
+
+def _small_disk(place: Path, size: str) -> str:
+    """A script that runs a command with a file system of ``size`` at ``place``; status 99 when the command left something there."""
+    return f'mount -t tmpfs -o size={size} tmpfs "{place}" && "$@"; status=$?; test -z "$(ls -A "{place}")" || exit 99; exit $status'
 
 
 def _in_mounts(script: str) -> tuple[str, ...]:
