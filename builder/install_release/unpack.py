@@ -127,7 +127,7 @@ def unpack(
     try:
         for layer in layers:
             for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry, on_entry)):  # type: ignore[misc]
-                running.append(pool.submit(work.write, layer, group))
+                running.append(_submit(pool, work.write, layer, group))
                 while len(running) > threads + 1:  # bounds memory: a group in hand for each thread, and one waiting
                     running.popleft().result()
         while running:
@@ -138,6 +138,13 @@ def unpack(
         work.stop.set()
         pool.shutdown(wait=True)
         work.close()
+
+
+def _submit(pool: ThreadPoolExecutor, write: Callable[[Layer, Group], None], layer: Layer, group: Group) -> Future[None]:
+    try:
+        return pool.submit(write, layer, group)
+    except RuntimeError as error:  # this user may have no more of them
+        raise OSError(errno.EAGAIN, f"{error} (see ulimit -u)") from None
 
 
 class _Work:

@@ -149,7 +149,7 @@ def test_a_directory_that_is_mounted_below_the_root_is_refused(tmp_path: Path, r
 
 @pytest.mark.parametrize(("call", "error"), [("openat", "EIO"), ("openat", "EMFILE"), ("close", "EIO")])
 def test_no_error_after_the_flip_makes_a_failure_of_it(tmp_path: Path, root: Path, call: str, error: str) -> None:
-    """Once current was set and recorded, no file that can't be opened or closed makes the status 3 or 4: it is 0, or 5 when something is unfinished."""
+    """Once current was set and recorded, no file that can't be opened or closed makes the status 3 or 4: it is 0 or 5."""
     if not shutil.which("strace"):
         missing("strace is not installed")
     for version in ("1.0", "1.1"):
@@ -185,3 +185,16 @@ def test_every_command_says_one_object(tmp_path: Path, root: Path) -> None:
         done = run(*words.split(), "--root", root, "--json")
         value = json.loads(done.stdout)
         assert ("error" in value, done.returncode) in ((False, 0), (True, 7)), words
+
+
+def test_no_thread_can_be_started(tmp_path: Path, root: Path) -> None:
+    """A user who has as many processes as he may have is told so, and nothing is left: that is no bug."""
+    if not shutil.which("strace"):
+        missing("strace is not installed")
+    words = [sys.executable, "-m", "builder.install_release", str(artifact(tmp_path, "1.0")), "--root", str(root), "--python", sys.executable]
+    words += ["--allow-root"] if os.geteuid() == 0 else []
+    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=clone3,clone", "-e", "inject=clone3,clone:error=EAGAIN"]
+    done = subprocess.run([*strace, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "can't start new thread (see ulimit -u)" in done.stderr
+    assert temporary_files(root) == []
