@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .wheelhouse import Wheelhouse
 
 _CHUNK = 1 << 20
+_WAY_OUT = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "node_extra_ca_certs")
 
 
 def run(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interpreter, work: Path) -> tuple[Tree, ...]:
@@ -58,6 +59,7 @@ def _make(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interp
                 "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
                 "VIRTUAL_ENV": str(environment),
                 "PYTHONPATH": str(tree),
+                **(_way_out() if step.network else {}),
                 **step.env,
             }
             env = build_environment(private, EARLIEST, extra)
@@ -66,6 +68,11 @@ def _make(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interp
         found = credentials.scan(root / "assets", recipe.secrets_allowed)
         if found:
             raise StepError("the build steps made what must not be packed", found)
+
+
+def _way_out() -> dict[str, str]:
+    """How this machine reaches the network: its proxies and certificates."""
+    return {name: value for name, value in os.environ.items() if name.lower() in _WAY_OUT}
 
 
 def _copy(source: str, target: str) -> None:

@@ -121,6 +121,18 @@ def test_network_only_where_a_step_says_so(source: Source, wheels: Any, interpre
     assert bool(trees(source, wheels, interpreter, tmp_path, step)[0].key) is not network
 
 
+@pytest.mark.parametrize("network", [False, True])
+def test_proxies_where_a_step_may_use_the_network(
+    source: Source, wheels: Any, interpreter: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: bool
+) -> None:
+    """A step with ``network = true`` is told this machine's proxies and certificates, another one is not."""
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    monkeypatch.setenv("SSL_CERT_FILE", "/certificates.pem")
+    step = BuildStep(run=("sh", "-c", "env | grep -e proxy -e SSL > env; true"), outputs=("env",), network=network)
+    known = (make(source, wheels, interpreter, tmp_path, step) / "env").read_text()
+    assert ("https_proxy=http://proxy.test:3128\n" in known, "SSL_CERT_FILE=/certificates.pem\n" in known) == (network, network)
+
+
 def test_the_key_holds_all_that_goes_in(source: Source, wheels: Any, interpreter: Interpreter, tmp_path: Path) -> None:
     """The same inputs, the same key, whatever the commit; another file, step, wheel or list of allowed secrets, another."""
 
