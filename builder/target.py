@@ -168,8 +168,9 @@ def ask(executable: str | Path) -> Interpreter:
     question = [executable, "-I", "-S", "-c", _PROBE, library]
     completed = run(question, what="asking the target interpreter", error=TargetError, timeout=60, check=False)
     if completed.returncode != 0:
-        said = completed.log.strip().splitlines()[-1:] or [f"exit status {completed.returncode}"]
-        raise TargetError("that is no Python 3", [Problem(str(executable), f"does not answer as a Python 3 does: {said[0]}")])
+        lines = completed.log.strip().splitlines() or [f"exit status {completed.returncode}"]
+        said = lines[-1 if lines[0].startswith("Traceback") else 0].strip()  # a shim explains itself at length, the reason first
+        raise TargetError("that is no Python 3", [Problem(str(executable), f"does not answer as a Python 3 does: {said}")])
     try:
         facts: dict[str, Any] = json.loads(completed.text)
         if tuple(int(part) for part in facts["version"].split(".")[:2]) < OLDEST:

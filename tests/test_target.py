@@ -84,6 +84,16 @@ def test_no_python(tmp_path: Path) -> None:
         assert reason in str(caught.value.problems[0])
 
 
+def test_a_shim_that_leads_nowhere(tmp_path: Path) -> None:
+    """Of what a version manager's shim says, the first line is the reason."""
+    shim = tmp_path / "python3.11"
+    shim.write_text("#!/bin/sh\nprintf 'shim: python3.11: command not found\\n\\nNote: a hint\\n' >&2\nexit 127\n")
+    shim.chmod(0o755)
+    with pytest.raises(TargetError) as caught:
+        find(PythonSpec(version="3.11", interpreter=str(shim)))
+    assert caught.value.problems[0].what == "does not answer as a Python 3 does: shim: python3.11: command not found"
+
+
 def test_too_old(tmp_path: Path) -> None:
     """A Python before 3.9 is refused in words."""
     fake = tmp_path / "python3.8"

@@ -107,7 +107,8 @@ def select(
         found = list(lock.select(environment=environment, tags=interpreter.supported, extras=extras, dependency_groups=chosen))
     except PylockSelectError as error:
         problem = Problem(name, f"does not cover Python {interpreter.version} on {interpreter.platform}: {error}.")
-        raise LockError("the lock is for another target", [problem], next_step="make the lock for this target, or correct python.version") from None
+        next_step = "lock again for this target, with build-release lock or the tool that made it; or correct python.version"
+        raise LockError("the lock is for another target", [problem], next_step=next_step) from None
     problems: list[Problem] = []
     entries = [_entry(package, chosen_source, name, problems) for package, chosen_source in found]
     if problems:
