@@ -342,23 +342,6 @@ def test_upgrade_takes_what_is_new(bench: Bench, index: Index) -> None:
     assert names(bench.read().entries) == ["one 2.0", "two 2.0"]
 
 
-def test_upgrade_takes_what_is_new(bench: Bench, index: Index) -> None:
-    """Asked to, a lock made again takes the newest versions: of the distributions that are named, or of all; a name that is not locked is refused."""
-    for name in ("one", "two"):
-        make_wheel(index.directory, name, "1.0")
-    bench = bench.declares(packages=("one", "two"))
-    bench.make()
-    for name in ("one", "two"):
-        make_wheel(index.directory, name, "2.0")
-    bench.make(frozenset({"two"}))
-    assert names(bench.read().entries) == ["one 1.0", "two 2.0"]
-    with pytest.raises(LockError) as caught:
-        bench.make(frozenset({"onne"}))
-    assert problems(caught.value) == "there is nothing to upgrade\nonne: is not in recipe:pylock.toml. Did you mean one?\n"
-    bench.make(None)
-    assert names(bench.read().entries) == ["one 2.0", "two 2.0"]
-
-
 def test_refresh_lets_go_of_what_vanished(bench: Bench, index: Index) -> None:
     """A locked version that was deleted or yanked is replaced when the lock is made again."""
     make_wheel(index.directory, "one", "1.0")
