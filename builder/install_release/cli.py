@@ -130,6 +130,7 @@ _MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, th
 
 def _install(options: argparse.Namespace) -> int:
     options.artifact = options.artifact or _DEFAULT
+    _refuse_mistyped(options.artifact)
     if options.plan:
         return _plan(options)
     with _opened(options, options.artifact) as artifact:
@@ -137,6 +138,17 @@ def _install(options: argparse.Namespace) -> int:
         order = _order(options, _root(options) or artifact.manifest.root, f"install {os.path.basename(options.artifact)}")
         outcome = release.install(artifact, order, python=options.python, activate=not options.no_activate)
     return _tell(options, outcome, activated=not options.no_activate)
+
+
+def _refuse_mistyped(word: str) -> None:
+    """A word that is no file and nearly a command was meant to be that."""
+    if word == "-" or os.path.lexists(word):
+        return
+    import difflib  # only now: each start would pay for it
+
+    near = difflib.get_close_matches(word, _COMMANDS, 1)
+    if near:
+        raise UsageError("the command line makes no sense", [Problem(word, "is neither a command nor a file.", f"Did you mean {near[0]}?")])
 
 
 @contextmanager
@@ -285,6 +297,8 @@ def _refuse_root(options: argparse.Namespace) -> None:
 
 def _root(options: argparse.Namespace) -> str | None:
     """--root, then INSTALL_RELEASE_ROOT, then the place of the installer itself: <root>/bin/install-release."""
+    if options.root == "":  # --root "$DIRECTORY", and that is not set
+        raise UsageError("it is not clear which root is meant", [Problem("root", "--root has an empty value.", "Say --root DIR, or leave it out.")])
     given = options.root or os.environ.get("INSTALL_RELEASE_ROOT")
     if given:
         return str(given)

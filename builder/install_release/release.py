@@ -262,8 +262,14 @@ def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, cl
         clock.lap("release")
     except (Exception, interrupts.Interrupted) as error:
         with interrupts.held():
-            trouble = _take_back(host, artifact.id, key if fresh else "", order.event("failed", artifact.id, **{**about, "why": str(error)}))
+            trouble = _take_back(host, artifact.id, key if fresh else "", order.event("failed", artifact.id, **{**about, "why": _reason(error)}))
         raise _failed(error, trouble) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why it failed, for the history: with the first of the problems."""
+    problems = error.problems if isinstance(error, InstallError) else ()
+    return f"{error}: {problems[0].where}: {problems[0].what}" if problems else str(error)
 
 
 def _take_back(host: Host, release: str, env: str, event: Event) -> str:
@@ -287,6 +293,8 @@ def _failed(error: BaseException, trouble: str) -> BaseException:
         errno.ENOSPC: "Free some space, then run this again.",
         errno.EDQUOT: "Free some of this user's quota, then run this again.",
         errno.EXDEV: "Nothing may be mounted below the root: put all of it on one file system; only shared/ may lie elsewhere.",
+        errno.EMFILE: "Raise the limit of open files (ulimit -n), then run this again.",
+        errno.EFBIG: "Raise the limit of a file's size (ulimit -f), then run this again.",
         errno.EROFS: "The file system is read-only: mount it for writing, then run this again.",
         errno.EIO: "The disk reports errors: look at the system's log before anything else.",
     }

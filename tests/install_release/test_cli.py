@@ -342,3 +342,26 @@ def test_a_closed_umask_is_overruled(tmp_path: Path, root: Path) -> None:
 def test_a_wait_is_a_number_of_seconds(root: Path, wait: str) -> None:
     """Anything else is a mistake on the command line, not a wait without end."""
     assert run("recover", "--root", root, f"--wait={wait}").returncode == 2
+
+
+@pytest.mark.parametrize(("words", "meant"), [("stats", "status"), ("roll-back", "rollback"), ("verfy --json", "verify")])
+def test_a_mistyped_command_is_told(root: Path, words: str, meant: str) -> None:
+    """What is neither a file nor a command, but nearly one, is a mistake on the command line, not an artifact that can't be opened."""
+    done = run(*words.split(), "--root", root)
+    assert (done.returncode, f"Did you mean {meant}?" in done.stdout + done.stderr) == (2, True), done
+
+
+def test_an_empty_root_is_refused(tmp_path: Path) -> None:
+    """A variable that was not set must not send a release to another place."""
+    done = run(artifact(tmp_path, "1.0"), "--root", "")
+    assert (done.returncode, "--root has an empty value" in done.stderr) == (2, True)
+
+
+def test_the_log_says_what_was_wrong_with_an_artifact(tmp_path: Path, root: Path) -> None:
+    """Not only that it was damaged: where."""
+    path = artifact(tmp_path, "1.0", {"big.bin": os.urandom(200_000)})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert run(path, "--root", root).returncode == 3
+    assert re.search(r"failed .*: the artifact is damaged: src: differs from its digest", run("log", "--root", root).stdout)
