@@ -11,17 +11,19 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable
 
 from . import child, durable, host, inventory, pin, prune
+from . import manifest as contract
 from .artifact import Artifact
 from .errors import ArtifactError, DamagedError, Problem, RolledBackError
 from .host import Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
 from .table import Entry
-from .unpack import Destination, unpack
+from .unpack import Destination, Donor, unpack
 
 FORMAT = 1
 # pip, but for what its HTTP library does when it is imported: it tries out whether a socket can be bound to IPv6's loopback.
@@ -149,6 +151,25 @@ def _parse(data: bytes) -> tuple[dict[str, Any], Iterator[Entry]]:
     return head, (inventory.from_json(json.loads(line.rstrip(b","))) for line in lines[:-2])
 
 
+@contextmanager
+def _donors(root: Host) -> Iterator[dict[str, Donor]]:
+    """The complete environments of this host, by the digest of each layer in them: what they have need not be inflated again."""
+    found: dict[str, Donor] = {}
+    with ExitStack() as opened:
+        for name in filter(root.has_environment, root.environments()):
+            try:
+                with root.directory(host.ENV_TABLES) as tables:
+                    table = os.open(f"{name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=tables)
+                with os.fdopen(table, "rb") as file:
+                    complete = os.fstat(table).st_ctime_ns  # written last: whatever is younger in there was changed
+                    head = json.loads(file.readline(contract.MAX_BYTES) + b"]}")
+                donor = Donor(opened.enter_context(root.directory(host.ENVS, name)), complete)
+                found.update((str(digest), donor) for digest in head["layers"])
+            except (OSError, ValueError, KeyError, TypeError, DamagedError):
+                continue  # it helps nobody, and verify tells
+        yield found
+
+
 def skeleton(fd: int, interpreter: Interpreter) -> list[Entry]:
     """Make in the directory ``fd`` what turns it into a virtual environment of ``interpreter``: links, ``pyvenv.cfg`` and the pin. What it made."""
     site = f"lib/{'pypy' if interpreter.implementation == 'pypy' else 'python'}{interpreter.python}/site-packages"
@@ -214,7 +235,8 @@ class _Making:
         with self.root.directory(host.STAGING) as staging:
             durable.make_dir(staging, self.stage)
             with _opened(staging, self.stage) as stage:
-                unpack(self.artifact, env_layers(self.artifact.manifest), Destination(stage, strip=True), on_entry=collect)
+                with _donors(self.root) as donors:
+                    unpack(self.artifact, env_layers(self.artifact.manifest), Destination(stage, strip=True), donors=donors, on_entry=collect)
                 try:
                     entries.update((entry.path, entry) for entry in skeleton(stage, self.interpreter))
                 except FileExistsError as error:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -254,6 +255,7 @@ def test_the_table_is_one_json_object_with_an_entry_a_line(tmp_path: Path, root:
 
 PROGRAM = """
 import sys
+import time
 sys.path.insert(0, sys.argv[1])
 from builder.install_release import environment, interpreter
 from builder.install_release.artifact import open_artifact
@@ -302,3 +304,23 @@ def test_the_stage_is_private_and_its_children_write_only_there(shelf: Shelf, tm
         environment.make(artifact, root, interpreter)
         after = {path for place in (tmp_path, Path.home()) for path in place.rglob("*") if not str(path).startswith(root.root)}
     assert after == before
+
+
+def test_a_wheel_that_another_environment_has_is_copied_but_never_shared(root: Host, tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
+    """The second environment is whole and has files of its own; what somebody edited in the first one does not come over."""
+    interpreter = found.ask(str(python_of(VERSION, interpreters)))
+    site = f"lib/python{VERSION}/site-packages"
+    same = {"wheel:same-1-py3-none-any": {f"{site}/same/a.py": "a = 1\n", f"{site}/same/b.py": "b = 1\n"}}
+    keys = []
+    for version in ("1", "2"):
+        built = write_release(tmp_path, {**same, f"wheel:other-{version}-py3-none-any": {f"{site}/other.py": version}}, version=version)
+        with open_artifact(built.path) as artifact:
+            keys.append(environment.make(artifact, root, interpreter))
+        if version == "1":
+            time.sleep(0.05)
+            edited = Path(root.path("envs", keys[0], site, "same/b.py"))
+            edited.write_text("b = 2\n")
+    assert differences(root, keys[1]) == []
+    first, second = (Path(root.path("envs", key, site)) for key in keys)
+    assert [(second / name).read_text() for name in ("same/a.py", "same/b.py", "other.py")] == ["a = 1\n", "b = 1\n", "2"]
+    assert (first / "same/a.py").stat().st_ino != (second / "same/a.py").stat().st_ino
