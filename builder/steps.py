@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from .artifact.layers import Tree
 from .env import keys, local
 from .errors import Problem, StepError
+from .fingerprint import fingerprint
 from .install_release.manifest import canonical
 from .recipe import BuildStep, Recipe
 from .run import EARLIEST, build_environment
 from .run import run as run_process
 from .source import credentials
 from .target import Interpreter
-from .trees import fingerprint
 
 if TYPE_CHECKING:
     from .source import Source

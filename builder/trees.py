@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from .artifact.layers import Tree
 from .env.bytecode import compile_tree
 from .env.keys import key
 from .errors import Problem, RecipeError, SourceError
-from .install_release.manifest import canonical
+from .fingerprint import fingerprint
 from .recipe import RECIPE_PREFIX, Recipe
 from .source import credentials
 from .target import Interpreter
@@ -49,23 +47,6 @@ def configuration(tree: Path, recipe: Recipe) -> Tree | None:
     if found:
         raise SourceError(f'the system configuration, "{recipe.etc}", holds what must not be packed', found)
     return Tree("etc", "etc", key(fingerprint(path)), lambda root: copy(path, root / "etc"))
-
-
-def fingerprint(root: Path) -> str:
-    """A hash of all that a layer records of the files below ``root``: path, kind, executable or not, contents or target."""
-    found: list[list[str]] = []
-    for directory, names, files in os.walk(root):
-        for name in [*names, *files]:
-            path = Path(directory, name)
-            where = os.fsencode(path.relative_to(root)).hex()
-            if path.is_symlink():
-                found.append([where, "link", os.fsencode(os.readlink(path)).hex()])
-            elif path.is_dir():
-                found.append([where, "dir"])
-            else:
-                with path.open("rb") as file:
-                    found.append([where, "755" if os.access(path, os.X_OK) else "644", hashlib.file_digest(file, "sha256").hexdigest()])
-    return hashlib.sha256(canonical(sorted(found))).hexdigest()
 
 
 def copy(tree: Path, into: Path) -> None:

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..errors import EnvError, Problem, WheelhouseError
+from ..fingerprint import fingerprint
 from ..install_release import __version__
 from ..install_release.manifest import canonical
 from ..lock import Lock, build_lock_name, refresh
@@ -24,7 +25,6 @@ from ..lock.lockfile import Locked, requirements_text
 from ..recipe import Recipe
 from ..source import Source
 from ..target import Interpreter
-from ..trees import fingerprint
 from . import backend, conflicts, download
 from .backend import Build, Lay, Tools
 from .download import Wanted
