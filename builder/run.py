@@ -154,7 +154,7 @@ def build_environment(build: Path, epoch: int, extra: Mapping[str, str] | None =
     """
     for name in ("home", "tmp"):
         (build / name).mkdir(parents=True, exist_ok=True)
-    flags = f"-g0 -ffile-prefix-map={build}=."
+    flags = f"-g0 {shlex.quote(f'-ffile-prefix-map={build}=.')}"  # whoever splits them does it as a shell would
     return {
         **{key: os.environ[key] for key in _BUILD_KEEPS if key in os.environ},
         "HOME": str(build / "home"),
