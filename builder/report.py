@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _LABEL = 13  # columns
 _WIDEST = 40  # a longer label pushes its own text, not everybody's
 _MOST = 12  # packages that a summary names
+LONG = 5.0  # seconds until a log hears of a stage that is not done
 
 
 class Progress:
@@ -41,9 +43,15 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show that the stage ``name`` runs, for as long as the block does."""
+        """Show that the stage ``name`` runs, for as long as the block does; in a log, once it takes long."""
         if not self._stream.isatty():
-            yield
+            notice = threading.Timer(LONG, self._say, [labelled(name, "…")])
+            notice.daemon = True
+            notice.start()
+            try:
+                yield
+            finally:
+                notice.cancel()
             return
         from rich.console import Console
 

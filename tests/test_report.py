@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,3 +170,17 @@ def test_progress_that_nobody_watches_is_plain_lines() -> None:
     progress.done("lock", Lock(None, Path()))
     progress.done("target", None)
     assert stream.getvalue() == "  lock         nothing to lock: the recipe declares no dependencies\n"
+
+
+def test_a_log_hears_of_a_stage_that_takes_long() -> None:
+    """Where there is no terminal a stage is named once it is not done after some seconds; a quick one is not."""
+    stream = io.StringIO()
+    progress = report.Progress(stream)
+    with progress.stage("lock"):
+        pass
+    assert not stream.getvalue()
+    with progress.stage("layers"):
+        deadline = time.monotonic() + 4 * report.LONG
+        while not stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert stream.getvalue().split() == ["layers", "…"]

@@ -149,6 +149,8 @@ class Artifact:
         total = 512 + padded(size)
         length = total + 5 * -(-total // _BLOCK)
         found = self._pread(position, length)
+        if len(found) < length:
+            raise _damaged(self.name, f"is cut off: it ends within {path}")
         blocks = (found[start + 5 : start + 5 + _BLOCK] for start in range(0, len(found), _BLOCK + 5))
         payload = b"".join(blocks)
         data = payload[512 : 512 + size]
