@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from . import bin_run, environment, host, interpreter
-from .errors import Problem
+from .errors import DamagedError, Problem
 from .interpreter import Search
 from .manifest import Manifest
 
@@ -32,10 +32,10 @@ class Facts:
     """One host, looked at for one release. ``root`` is physical, and need not exist.
 
     ``private``: the directory that keeps other users from the interpreter, or empty. ``ancestors``: all that exist, the root included;
-    ``trusted``: the users who may own them. ``unwritable``, ``not_directories``, ``foreign`` (on another file system): paths. ``pointers``: what is
-    wrong with ``current``. ``free_inodes`` is None where there is no limit. ``env_key``: of the environment that the release will have, ``env_here``:
-    it is there. ``shared``: path → file, dir, other. ``variables``: those of ``shared/env``, None when there is none. ``commands``: those of the
-    required ones that were found.
+    ``trusted``: the users who may own them. ``unwritable``, ``not_directories``, ``foreign`` (on another file system): paths. ``pointers``: what
+    is wrong with ``current``, or with what it leads to. ``free_inodes`` is None where there is no limit. ``env_key``: of the environment that the
+    release will have, ``env_here``: it is there. ``shared``: path → file, dir, other. ``variables``: those of ``shared/env``, None when there is
+    none. ``commands``: those of the required ones that were found.
     """
 
     search: Search
@@ -74,7 +74,7 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
             if search.interpreter:
                 key = environment.place(manifest, opened, search.interpreter, release)
             env_here, release_here = bool(key) and opened.has_environment(key), opened.has_release(release)
-            pointers = _pointers(opened)
+            pointers = (*_pointers(opened), *_other_name(opened, manifest.name))
     room, mounts = os.statvfs(standing), _mounts()
     variables, mode, problem = _variables(os.path.join(root, host.SHARED, "env"))
     return Facts(
@@ -161,6 +161,17 @@ def _pointers(opened: host.Host) -> tuple[Problem, ...]:
     if opened.pointer(host.PREVIOUS).kind == "other":  # any link is replaced: it is a hint for people
         problems.append(host.pointer_problem(opened, opened.pointer(host.PREVIOUS), host.PREVIOUS))
     return tuple(problems)
+
+
+def _other_name(opened: host.Host, name: str) -> Iterable[Problem]:
+    """A root is one application's: what would be made live in the place of another was meant for elsewhere."""
+    try:
+        pointer = opened.pointer(host.CURRENT)
+        live = opened.manifest(pointer.id).name if pointer.kind == "release" else name
+    except (OSError, DamagedError):
+        return
+    if live != name:
+        yield Problem("root", f"{opened.root} holds {live}; this is {name}.", "Name its own root with --root.")
 
 
 def _kinds(shared: str, paths: Iterable[str]) -> dict[str, str]:

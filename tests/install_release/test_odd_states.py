@@ -198,3 +198,11 @@ def test_no_thread_can_be_started(tmp_path: Path, root: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "can't start new thread (see ulimit -u)" in done.stderr
     assert temporary_files(root) == []
+
+
+def test_another_application_is_refused(tmp_path: Path, root: Path) -> None:
+    """A root is one application's: the artifact of another does not become live in its place by an oversight."""
+    install(root, artifact(tmp_path, "1.0"))
+    done = run(artifact(tmp_path, "1.1", name="blog"), "--root", root)
+    assert done.returncode == 3
+    assert f"root  {root} holds shop; this is blog. Name its own root with --root." in done.stderr
