@@ -23,7 +23,7 @@ from .host import Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
 from .table import Entry
-from .unpack import Destination, Donor, unpack
+from .unpack import Destination, unpack
 
 FORMAT = 1
 # pip, but for what its HTTP library does when it is imported: it tries out whether a socket can be bound to IPv6's loopback.
@@ -152,19 +152,18 @@ def _parse(data: bytes) -> tuple[dict[str, Any], Iterator[Entry]]:
 
 
 @contextmanager
-def _donors(root: Host) -> Iterator[dict[str, Donor]]:
+def _donors(root: Host) -> Iterator[dict[str, int]]:
     """The complete environments of this host, by the digest of each layer in them: what they have need not be inflated again."""
-    found: dict[str, Donor] = {}
+    found: dict[str, int] = {}
     with ExitStack() as opened:
         for name in filter(root.has_environment, root.environments()):
             try:
                 with root.directory(host.ENV_TABLES) as tables:
                     table = os.open(f"{name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=tables)
                 with os.fdopen(table, "rb") as file:
-                    complete = os.fstat(table).st_ctime_ns  # written last: whatever is younger in there was changed
                     head = json.loads(file.readline(contract.MAX_BYTES) + b"]}")
-                donor = Donor(opened.enter_context(root.directory(host.ENVS, name)), complete)
-                found.update((str(digest), donor) for digest in head["layers"])
+                there = opened.enter_context(root.directory(host.ENVS, name))
+                found.update((str(digest), there) for digest in head["layers"])
             except (OSError, ValueError, KeyError, TypeError, DamagedError):
                 continue  # it helps nobody, and verify tells
         yield found

@@ -3,8 +3,8 @@
 Nothing is written outside that directory: every name is opened relative to the descriptor of its parent, links are never
 followed, and nothing that exists is opened for writing. Syncing is the caller's business (``durable``).
 
-A layer that the host already has unpacked is copied from there, as clones where the file system shares blocks: never as
-hard links, since nothing installed may change under another release.
+A layer that the host already has unpacked is copied from there, as clones where the file system shares blocks, and each
+copy is hashed: never as hard links, since nothing installed may change under another release.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Callable
 
 from .artifact import Artifact
@@ -28,7 +29,8 @@ from .table import Entry, Segment
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP = 1 << 20
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass
@@ -97,26 +99,19 @@ class Destination:
         return entry.path.partition("/")[2] if self.strip else entry.path
 
 
-@dataclass(frozen=True)
-class Donor:
-    """A directory that has layers unpacked, in the same places. A file that changed after ``complete`` (ns, as ``st_ctime_ns``) is not taken."""
-
-    fd: int
-    complete: int
-
-
 def unpack(
     artifact: Artifact,
     layers: Sequence[Layer],
     to: Destination,
     *,
-    donors: Mapping[str, Donor] | None = None,
+    donors: Mapping[str, int] | None = None,
     threads: int = 2,
     on_entry: Callable[[Layer, Entry], None] | None = None,
 ) -> None:
     """Write ``layers`` below ``to``. Modes are exact whatever the umask. ``on_entry`` is called for each path, in the table's order.
 
-    ``donors``: who has a layer already, by its digest. What a donor lacks, or has changed, is inflated instead.
+    ``donors``: by the digest of a layer, the descriptor of a directory that has it unpacked, in the same places. What it lacks, or holds
+    otherwise, is inflated instead.
     Raises ``ArtifactError`` for what the artifact says wrongly, ``OSError`` for what the disk says; what was written stays.
     """
     umask = os.umask(0o077)
@@ -150,7 +145,7 @@ def _submit(pool: ThreadPoolExecutor, write: Callable[[Layer, Group], None], lay
 class _Work:
     """What the threads share. Directories are made by the reader of the tables, files by the threads, links last."""
 
-    def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool, donors: Mapping[str, Donor]) -> None:
+    def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool, donors: Mapping[str, int]) -> None:
         self.artifact, self.to, self.must_chmod, self.donors = artifact, to, must_chmod, donors
         self.clones = True  # until the file system says no
         self.stop = threading.Event()
@@ -190,31 +185,34 @@ class _Work:
         if self.stop.is_set():
             return
         donor = self.donors.get(layer.digest)
-        left = [entry for entry in group.files if not self._copied(donor, entry)] if donor else group.files
+        left = group.files if donor is None else [entry for entry in group.files if not self._copied(donor, entry)]
         if not left:
             return
         if len(group.segments) == 1:
             plain = self.artifact.segment(group.segments[0], group.offset, layer.name)
             view = memoryview(plain)
             for entry in left:
-                self._file(entry, [view[entry.offset : entry.offset + entry.size]])
+                self._file(entry, partial(_write, pieces=[view[entry.offset : entry.offset + entry.size]]))
         else:
-            self._file(left[0], self._pieces(layer, group))
+            self._file(left[0], partial(_write, pieces=self._pieces(layer, group)))
 
-    def _copied(self, donor: Donor, entry: Entry) -> bool:
-        """Whether the donor's file was taken: one that nobody touched since it was made, of the stated size and mode."""
+    def _copied(self, donor: int, entry: Entry) -> bool:
+        """Whether the donor's file could be taken: the copy is what the table says."""
         path = self.to.path(entry)
         parent, _, name = path.rpartition("/")
         try:
-            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._walker(donor.fd).directory(parent))
+            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._walker(donor).directory(parent))
         except (OSError, ArtifactError):
             return False
         try:
             facts = os.fstat(source)
-            expected = (stat.S_IFREG | int(entry.mode, 8), entry.size)
-            if (facts.st_mode, facts.st_size) != expected or facts.st_ctime_ns > donor.complete:
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size != entry.size:
                 return False
-            return self._file(entry, source)
+            self._file(entry, partial(self._clone, source, entry))
+            return True
+        except _AnotherContent:
+            os.unlink(name, dir_fd=self._walker(self.to.fd).directory(parent))
+            return False
         finally:
             os.close(source)
 
@@ -227,42 +225,39 @@ class _Work:
             position, skip, left = position + segment.bytes, 0, left - len(piece)
             yield piece
 
-    def _file(self, entry: Entry, contents: Iterable[memoryview] | int) -> bool:
-        """Make a file from pieces, or from a descriptor; True. One that is there is compared in the end."""
+    def _file(self, entry: Entry, fill: Callable[[int], None]) -> None:
+        """Make a file, filled through its descriptor. One that is there already is compared in the end."""
         path = self.to.path(entry)
         parent, _, name = path.rpartition("/")
-        directory = self._walker(self.to.fd).directory(parent)
         mode = int(entry.mode, 8)
         try:
-            fd = os.open(name, _NEW_FILE, mode, dir_fd=directory)
+            fd = os.open(name, _NEW_FILE, mode, dir_fd=self._walker(self.to.fd).directory(parent))
         except FileExistsError:
             self.twice.append((path, entry))
-            return True
+            return
         try:
-            if isinstance(contents, int):
-                self._copy(contents, fd, entry.size)
-            else:
-                for piece in contents:
-                    while piece:
-                        piece = piece[os.write(fd, piece) :]
+            fill(fd)
             if self.must_chmod:
                 os.fchmod(fd, mode)
         finally:
             os.close(fd)
-        return True
 
-    def _copy(self, source: int, target: int, size: int) -> None:
-        if self.clones and size:
+    def _clone(self, source: int, entry: Entry, target: int) -> None:
+        """Fill ``target`` from a donor's file; what is there in the end must have the entry's digest. Raises ``_AnotherContent``."""
+        cloned = False
+        if self.clones and entry.size:
             try:
                 fcntl.ioctl(target, _FICLONE, source)
-                return
+                cloned = True
             except OSError:
                 self.clones = False
-        while size:
-            copied = os.sendfile(target, source, None, size)
-            if not copied:
-                raise OSError(errno.EIO, "a file became shorter while it was copied")
-            size -= copied
+        digest = hashlib.sha256()
+        while piece := os.read(target if cloned else source, _STEP):
+            digest.update(piece)
+            if not cloned:
+                _write(target, (memoryview(piece),))
+        if digest.hexdigest() != entry.sha256:
+            raise _AnotherContent
 
     def make_links(self) -> None:
         for path, target in sorted(self.links.items()):
@@ -290,6 +285,16 @@ class _Work:
     def close(self) -> None:
         for walker in self.walkers:
             walker.close()
+
+
+class _AnotherContent(Exception):
+    """A donor's file is not what it was when it was made."""
+
+
+def _write(fd: int, pieces: Iterable[memoryview]) -> None:
+    for piece in pieces:
+        while piece:
+            piece = piece[os.write(fd, piece) :]
 
 
 class _Walker:

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -317,7 +316,6 @@ def test_a_wheel_that_another_environment_has_is_copied_but_never_shared(root: H
         with open_artifact(built.path) as artifact:
             keys.append(environment.make(artifact, root, interpreter))
         if version == "1":
-            time.sleep(0.05)
             edited = Path(root.path("envs", keys[0], site, "same/b.py"))
             edited.write_text("b = 2\n")
     assert differences(root, keys[1]) == []

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.install_release.artifact import open_artifact
+
 from .conftest import MakeHost
 from .deploy import INSTALLER, ROOT, bootstrap, current
 from .host import Host, wait_until
@@ -151,10 +153,12 @@ def test_current_that_is_a_directory(bare: Host) -> None:
 
 
 def test_refused_upgrade_leaves_what_is_live(probe: Probe, bare: Host, tmp_path: Path) -> None:
-    """An edited artifact on a host that serves: the release before stays live, whole, and serves on."""
+    """An artifact edited in what is new on a host that serves: the release before stays live, whole, and serves on."""
     bootstrap(bare, probe.artifact("1").path)
     data = bytearray(probe.artifact("2").path.read_bytes())
-    data[-(len(data) // 3)] ^= 1
+    with open_artifact(probe.artifact("2").path) as artifact:
+        source = next(layer for layer in artifact.manifest.layers if layer.kind == "src")
+        data[artifact.body + source.table.offset + source.bytes - 9] ^= 1
     (tmp_path / "edited.tgz").write_bytes(data)
     upload = bare.copy(tmp_path / "edited.tgz")
     done = bare.run(INSTALLER, upload, check=False)
