@@ -127,7 +127,7 @@ def test_the_file_may_be_changed_only_unseen(built: Built, tmp_path: Path) -> No
 @pytest.mark.parametrize("size", [0, 5, 11, 13, 1 << 30])
 def test_inflating_gives_exactly_what_is_stated(size: int) -> None:
     """A bomb stops at its first byte too many; one too few is noticed as well."""
-    from builder.layers import compress
+    from builder.artifact.layers import compress
 
     with pytest.raises(ArtifactError):
         inflate(compress(b"x" * 12), size, "x")
