@@ -12,10 +12,10 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Callable
 
-from . import child, durable, host, inventory, pin, prune
+from . import child, durable, host, inventory, kept, pin, prune
 from . import manifest as contract
 from .artifact import Artifact
 from .errors import ArtifactError, DamagedError, Problem, RolledBackError
@@ -63,11 +63,14 @@ sys.exit(any(statuses))
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment: its key, the physical path of its interpreter, the digests of its layers, and what is in it, sorted by path."""
+    """One environment: its key, the physical path of its interpreter, the layers unpacked in it, and what else is in it, sorted by path.
+
+    What was unpacked is in the layers' own tables, which are kept with it (``expected`` puts both together).
+    """
 
     key: str
     interpreter: str
-    layers: tuple[str, ...]
+    layers: tuple[Layer, ...]
     entries: tuple[Entry, ...]
 
 
@@ -113,7 +116,7 @@ def make(artifact: Artifact, root: Host, interpreter: Interpreter, *, on_entry: 
     made.clear()
     try:
         entries = {"venv": made.venv, "pex": made.pex, "wheelhouse": made.wheelhouse}[artifact.manifest.env.kind]()
-        layers = tuple(layer.digest for layer in env_layers(artifact.manifest))
+        layers = env_layers(artifact.manifest) if artifact.manifest.env.kind == "venv" else ()
         with root.directory(host.ENV_TABLES) as tables:
             durable.write_file(tables, f"{name}.json", to_bytes(Environment(name, interpreter.executable, layers, entries)), 0o644)
     except BaseException:
@@ -125,7 +128,12 @@ def make(artifact: Artifact, root: Host, interpreter: Interpreter, *, on_entry: 
 
 def to_bytes(environment: Environment) -> bytes:
     """The table: one JSON object with an entry on each line, so that it can be read line by line."""
-    head = {"format": FORMAT, "interpreter": environment.interpreter, "key": environment.key, "layers": list(environment.layers)}
+    head = {
+        "format": FORMAT,
+        "interpreter": environment.interpreter,
+        "key": environment.key,
+        "layers": [asdict(layer) for layer in environment.layers],
+    }
     lines = ",\n".join(_ENCODER.encode(inventory.to_json(entry)) for entry in environment.entries)
     return canonical(head)[:-2] + b',"entries":[\n' + lines.encode("ascii") + b"\n]}\n"
 
@@ -138,9 +146,21 @@ def read(root: Host, name: str) -> Environment:
         raise DamagedError("an environment has no table", [Problem(where, "is missing.", "Install a release that uses it again.")])
     try:
         head, entries = _parse(data)
-        return Environment(head["key"], head["interpreter"], tuple(head["layers"]), tuple(entries))
-    except (ValueError, KeyError, TypeError) as error:
+        return Environment(head["key"], head["interpreter"], tuple(map(contract.layer, head["layers"])), tuple(entries))
+    except (ValueError, KeyError, TypeError, ArtifactError) as error:
         raise DamagedError("an environment's table can't be read", [Problem(where, f"{error}.", "Install a release that uses it again.")]) from None
+
+
+def expected(root: Host, environment: Environment) -> dict[str, Entry]:
+    """Everything that is in an environment as it was made, by path. Raises ``DamagedError`` or ``ArtifactError`` when a table of it is damaged."""
+    found: dict[str, Entry] = {}
+    for layer in environment.layers:
+        for entry in kept.entries(root, f"{host.ENVS}/{environment.key}", layer):
+            path = entry.path.partition("/")[2]
+            if path:
+                found[path] = entry._replace(path=path)
+    found.update((entry.path, entry) for entry in environment.entries)
+    return found
 
 
 def _parse(data: bytes) -> tuple[dict[str, Any], Iterator[Entry]]:
@@ -163,7 +183,7 @@ def _donors(root: Host) -> Iterator[dict[str, int]]:
                 with os.fdopen(table, "rb") as file:
                     head = json.loads(file.readline(contract.MAX_BYTES) + b"]}")
                 there = opened.enter_context(root.directory(host.ENVS, name))
-                found.update((str(digest), there) for digest in head["layers"])
+                found.update((layer["table"]["sha256"], there) for layer in head["layers"])
             except (OSError, ValueError, KeyError, TypeError, DamagedError):
                 continue  # it helps nobody, and verify tells
         yield found
@@ -222,28 +242,20 @@ class _Making:
 
     def venv(self) -> tuple[Entry, ...]:
         """Unpacked into a stage, completed, synced, and published by a rename: its scripts find their interpreter beside themselves."""
-        entries: dict[str, Entry] = {}
-
-        def collect(layer: Layer, entry: Entry) -> None:
-            path = entry.path.partition("/")[2]
-            if path:
-                entries[path] = Entry(path, entry.type, entry.mode, entry.size, entry.sha256, target=entry.target)
-            if self.on_entry is not None:
-                self.on_entry(layer, entry)
-
+        layers = env_layers(self.artifact.manifest)
         with self.root.directory(host.STAGING) as staging:
             durable.make_dir(staging, self.stage)
             with _opened(staging, self.stage) as stage:
                 with _donors(self.root) as donors:
-                    unpack(self.artifact, env_layers(self.artifact.manifest), Destination(stage, strip=True), donors=donors, on_entry=collect)
+                    unpack(self.artifact, layers, Destination(stage, strip=True), donors=donors, on_entry=self.on_entry)
                 try:
-                    entries.update((entry.path, entry) for entry in skeleton(stage, self.interpreter))
+                    entries = [*skeleton(stage, self.interpreter), *kept.keep(stage, self.artifact, layers)]
                 except FileExistsError as error:
                     raise _invalid(f"venv/{error.filename}", "is the host's to make.") from None
                 durable.sync_tree(stage)
             with self.root.directory(host.ENVS) as envs:
                 durable.publish(staging, self.stage, envs, self.name)
-        return tuple(entries[path] for path in sorted(entries, key=os.fsencode))
+        return tuple(sorted(entries, key=lambda entry: os.fsencode(entry.path)))
 
     def pex(self) -> tuple[Entry, ...]:
         """Made by the pex's own tools, in the final place (it breaks when moved), with a private PEX_ROOT that is removed."""

@@ -179,6 +179,16 @@ def parse(data: bytes) -> Manifest:
     return manifest
 
 
+def layer(value: Any) -> Layer:
+    """One layer's description, from JSON. Raises ``ArtifactError``."""
+    problems: list[Problem] = []
+    made = _build(Layer, value, "layer", problems)
+    if problems:
+        raise ArtifactError("a layer's description is not valid", problems)
+    assert isinstance(made, Layer)
+    return made
+
+
 def load_canonical(data: bytes, where: str) -> Any:
     """JSON that is exactly what ``canonical`` writes: one spelling, so that two readers can't disagree."""
     if len(data) > MAX_BYTES:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from . import __version__, durable, inventory, launcher
+from . import __version__, durable, inventory, kept, launcher
 from .artifact import Artifact
 from .errors import Problem, RefusedError
-from .host import INSTALL_JSON, LEASE, RELEASE_JSON, RELEASES, SHARED, STAGING, TABLES, Host
+from .host import INSTALL_JSON, LEASE, RELEASE_JSON, RELEASES, SHARED, STAGING, Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
 from .table import Entry, Segment
@@ -114,9 +114,7 @@ def _fill(stage: int, artifact: Artifact, staging: Staging) -> str:
     made.file(LEASE, b"")
     made.link("venv", f"../../envs/{staging.env}")
     made.file(launcher.NAME, launcher.render(staging.interpreter.executable, manifest.version), 0o755)
-    made.directory(TABLES)
-    for layer in release_layers(manifest):
-        made.file(f"{TABLES}/{layer.name}", artifact.read(layer.table, where=layer.name))
+    made.entries += kept.keep(stage, artifact, release_layers(manifest))
     made.directory("src")
     for path in linked_paths(manifest):
         ups = "../" * (path.count("/") + 3)  # from the link's directory: out of src/, <id>/ and releases/

@@ -11,15 +11,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import artifact as artifacts
-from . import environment, history, inventory
-from . import table as tables
+from . import environment, history, inventory, kept
 from .errors import DamagedError, InstallError, Problem
-from .host import ENVS, INSTALL_JSON, RELEASES, TABLES, Host
+from .host import ENVS, INSTALL_JSON, RELEASES, Host
 from .inventory import Difference
 from .manifest import Layer, Manifest
 from .stage import linked_paths, release_layers
-from .table import Entry, Segment
+from .table import Entry
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ def verify(host: Host, release: str) -> Verdict:
     there, table = _compare(host, f"{RELEASES}/{release}", expected) if expected else ([], 0)
     if env:
         try:
-            entries = environment.read(host, env).entries
-            found, count = _compare(host, f"{ENVS}/{env}", {entry.path: entry for entry in entries})
+            found, count = _compare(host, f"{ENVS}/{env}", environment.expected(host, environment.read(host, env)))
             differences, table = [*differences, *found], table + count
         except InstallError as error:
             differences += _unreadable(error)
@@ -91,15 +88,10 @@ def _release(host: Host, release: str) -> tuple[dict[str, Entry], list[Differenc
 
 def _layer(host: Host, release: str, layer: Layer, manifest: Manifest) -> Iterator[Entry]:
     """The entries of a layer by its own table, which the manifest proves; not those that links into ``shared/`` replaced."""
-    where = host.path(RELEASES, release, TABLES, layer.name)
-    data = host.read(RELEASES, release, TABLES, layer.name)
-    if data is None or hashlib.sha256(data).hexdigest() != layer.digest:
-        what = "is missing." if data is None else "is not the table that the manifest names."
-        raise DamagedError("a table of contents is damaged", [Problem(where, what)])
     linked = tuple(f"src/{path}" for path in linked_paths(manifest))
-    for line in tables.parse(artifacts.table_lines(data, layer), layer.top, layer.name):
-        if not isinstance(line, Segment) and not any(line.path == path or line.path.startswith(f"{path}/") for path in linked):
-            yield Entry(line.path, line.type, line.mode, line.size, line.sha256, target=line.target)
+    for entry in kept.entries(host, f"{RELEASES}/{release}", layer):
+        if not any(entry.path == path or entry.path.startswith(f"{path}/") for path in linked):
+            yield entry
 
 
 def _there(path: str) -> bool:

@@ -100,7 +100,10 @@ def leftovers(root: Host) -> list[str]:
 def differences(root: Host, key: str) -> list[str]:
     """How the environment differs from its table."""
     with root.directory("envs", key) as fd:
-        return [f"{each.kind} {each.path}" for each in inventory.compare(environment.read(root, key).entries, inventory.scan(fd))]
+        return [
+            f"{each.kind} {each.path}"
+            for each in inventory.compare(environment.expected(root, environment.read(root, key)).values(), inventory.scan(fd))
+        ]
 
 
 def test_a_path_with_spaces_is_no_obstacle(shelf: Shelf, tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
@@ -243,13 +246,15 @@ def test_a_damaged_table_is_said_to_be_one(damage: bytes, root: Host) -> None:
 
 
 def test_the_table_is_one_json_object_with_an_entry_a_line(tmp_path: Path, root: Host) -> None:
-    """Any JSON reader reads it whole, and ours line by line; both see the same, names with odd characters included."""
+    """Any JSON reader reads it whole, and ours line by line; both see the same. What came in layers is in their own tables."""
     interpreter = found.ask(found.resolve(sys.executable, VERSION))
     with open_artifact(write_release(tmp_path, {"env": {"lib/é ü\u4e2d": "x"}}).path) as artifact:
         key = environment.make(artifact, root, interpreter)
     data = Path(root.path(".install/envs", f"{key}.json")).read_bytes()
-    assert [entry["path"] for entry in json.loads(data)["entries"]] == [entry.path for entry in environment.read(root, key).entries]
-    assert environment.to_bytes(environment.read(root, key)) == data
+    table = environment.read(root, key)
+    assert [entry["path"] for entry in json.loads(data)["entries"]] == [entry.path for entry in table.entries]
+    assert environment.to_bytes(table) == data
+    assert "lib/é ü\u4e2d" in environment.expected(root, table)
 
 
 PROGRAM = """
