@@ -14,7 +14,7 @@ STAMP := .venv/.made-$(shell { echo '$(CURDIR) $(PYTHON)'; cat pyproject.toml; }
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: artifact venv test lint bench packages clean help
+.PHONY: artifact venv test lint bench bench-large packages clean help
 
 artifact: $(STAMP)  ## build the release of RECIPE into OUT
 	.venv/bin/build-release $(RECIPE) -o $(OUT)
@@ -29,8 +29,13 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/mypy
 
-bench: bench/$(STAMP)  ## compare with other tools: RUNS=5, ONLY=build,rebuild,dependency,wheels,install,source,wheel,durable,start
+bench: bench/$(STAMP)  ## compare with other tools, half an hour: RUNS=5, ONLY=build,rebuild,dependency,wheels,install,source,wheel,durable,start
+	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq --no-deps --force-reinstall .
 	bench/.venv/bin/python -m bench --runs $(or $(RUNS),5) --only "$(ONLY)"
+
+bench-large: bench/$(STAMP)  ## the installer's memory and time up to 200 000 files and 6 GiB
+	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq --no-deps --force-reinstall .
+	bench/.venv/bin/python -m bench.large
 
 packages:
 	@.ci/packages
@@ -68,5 +73,5 @@ $(STAMP):
 bench/$(STAMP):
 	rm -rf bench/.venv
 	$(or $(PYTHON),python3.11) -m venv bench/.venv
-	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq --editable '.[bench]'
+	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq '.[bench]'
 	touch $@

@@ -122,6 +122,7 @@ def _variables(work: Path, app: application.Application, python: Path) -> dict[s
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "UV_NO_CONFIG": "1",
         "UV_PYTHON_DOWNLOADS": "never",
+        "BENCH": str(Path(__file__).parent),
         "REPO": str(app.repository),
         "LOCK": str(app.repository / "requirements.txt"),
         "WHEELS": str(app.wheels),
@@ -144,7 +145,7 @@ def _disk(wanted: bool) -> Iterator[Path | None]:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="bench-", dir=place, ignore_cleanup_errors=True) as name:
-        yield Path(name) / "host"
+        yield Path(name)
 
 
 if __name__ == "__main__":

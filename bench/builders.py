@@ -62,8 +62,9 @@ def _ours(name: str, place: str, recipe: str, check: str, remark: str = "") -> B
 
 
 _INSTALL_OURS = """
-tar xzf "$HERE"/out/*.tgz --occurrence=1 release/install-release
-"$PYTHON" release/install-release "$HERE"/out/*.tgz --root "$PWD/root" --allow-root
+artifact=$(ls -t "$HERE"/out/*.tgz | head -n 1)
+tar xzf "$artifact" --occurrence=1 release/install-release
+"$PYTHON" release/install-release "$artifact" --root "$PWD/root" --allow-root
 """
 CHECK_OURS = f"root/current/bin/run python -c '{IMPORT}'"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .measure import BenchError
 
-ROOM = 10 << 30  # bytes that a run needs, in the file system and, where that is memory, of it
+ROOM = 12 << 30  # bytes that a run needs, in the file system and, where that is memory, of it; and of the disk as well
 _TOOLS = ("build-release", "virtualenv", "pip", "uv", "venv-pack", "pex", "shiv")
 
 
@@ -66,7 +66,7 @@ def work_directory() -> Path:
 def disk_directory() -> Path | None:
     """A directory on a disk: where durability costs something. None when there is none with room."""
     for place in (Path("/var/tmp"), Path.home(), Path.cwd()):
-        if os.access(place, os.W_OK) and file_system(place) not in ("tmpfs", "ramfs", "overlay") and shutil.disk_usage(place).free > ROOM // 4:
+        if os.access(place, os.W_OK) and file_system(place) not in ("tmpfs", "ramfs", "overlay") and shutil.disk_usage(place).free > ROOM:
             return place
     return None
 

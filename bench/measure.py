@@ -20,7 +20,7 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """Something that takes time: a shell script, run in the directory ``place`` below the work directory.
+    """Something that takes time: a shell script, run in the directory ``place`` below the work directory; $ROUND in it stands for the run's number.
 
     ``before`` brings the state about that it starts from, ``check`` proves what it made; neither is timed. A check costs time of its own: with
     ``check_once`` only the last run's result is checked. ``ships_byte_code`` is for builds. ``remark`` is for people who read the table.
@@ -110,11 +110,10 @@ class Bench:
 
     def once(self, step: Step, number: int, *, check: bool = True) -> Sample:
         """One run of ``step``; the scripts find ``number`` in $ROUND."""
-        place = self.work / step.place
-        place.mkdir(parents=True, exist_ok=True)
+        place = self.work / step.place.replace("$ROUND", str(number))
         variables = {**self.variables, "ROUND": str(number), "HERE": str(place)}
         if step.before:
-            self._shell(step, "before", step.before, variables)
+            self._shell(step, "before", step.before, self.work, variables)
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             figures, said = Path(scratch) / "figures", Path(scratch) / "said"
@@ -127,15 +126,14 @@ class Bench:
                 raise BenchError(f"{step.name} failed:\n{_end(said.read_bytes() + done.stderr)}")
             sample = Sample(**json.loads(figures.read_text()), said=said.read_text(errors="replace"))
         if check and step.check:
-            self._shell(step, "the check", step.check, variables)
+            self._shell(step, "the check", step.check, place, variables)
         return sample
 
     def shell(self, script: str) -> None:
         """Something that isn't timed, in the work directory. Raises ``BenchError``."""
-        self._shell(Step("preparation", "", script), "it", script, {**self.variables, "HERE": str(self.work)})
+        self._shell(Step("preparation", "", script), "it", script, self.work, {**self.variables, "HERE": str(self.work)})
 
-    def _shell(self, step: Step, what: str, script: str, variables: Mapping[str, str]) -> None:
-        place = self.work / step.place
+    def _shell(self, step: Step, what: str, script: str, place: Path, variables: Mapping[str, str]) -> None:
         done = subprocess.run([*self._jail(), "sh", "-euc", script], cwd=place, env=variables, stdin=subprocess.DEVNULL, capture_output=True)
         if done.returncode:
             raise BenchError(f"{step.name}: {what} failed:\n{_end(done.stdout + done.stderr)}")
