@@ -311,6 +311,38 @@ def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(value, [f"{path}: {manifest.name} {manifest.version} holds" for path, manifest in good])
 
 
+def _cache_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", choices=("info", "prune"), help="info: what is in it; prune: remove what was used least recently, down to the bound"
+    )
+    much = parser.add_mutually_exclusive_group()
+    much.add_argument("--max-bytes", type=_size, metavar="SIZE", help="prune: the bound, like 20G (default: BUILD_RELEASE_CACHE_MAX, else 10G)")
+    much.add_argument("--all", action="store_true", help="prune: everything that no running build holds")
+
+
+def _cache(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import cache, report
+
+    root, bound = cache.cache_root(os.environ), cache.cache_bound(os.environ)
+    if arguments.action == "prune":
+        bound = cache.EVERYTHING if arguments.all else bound if arguments.max_bytes is None else arguments.max_bytes
+        pruned = cache.prune(root, bound)
+        return Answer(report.pruned_value(root, pruned), report.pruned(root, pruned))
+    if arguments.all or arguments.max_bytes is not None:
+        raise UsageError("cache info removes nothing: --all and --max-bytes go with prune", next_step="build-release cache --help")
+    entries = cache.read(root)
+    return Answer(report.cache_value(root, entries, bound), report.cache(root, entries, bound))
+
+
+def _size(text: str) -> int:
+    from .cache import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+
 def _recipe_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe, like recipes/shop.toml")
 
@@ -333,13 +365,14 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 def _options(arguments: argparse.Namespace, *, allow_dirty: bool) -> Options:
-    from . import pipeline
+    from . import cache, pipeline
 
     return pipeline.Options(
-        cache=pipeline.cache_root(os.environ),
+        cache=cache.cache_root(os.environ),
         out=getattr(arguments, "out", Path()),
         allow_dirty=allow_dirty,
         jobs=getattr(arguments, "jobs", 1),
+        bound=cache.cache_bound(os.environ),
     )
 
 
@@ -351,5 +384,6 @@ COMMANDS = (
     Command("env", "make a virtual environment for development from the same lock", _env_arguments, _env),
     Command("inspect", "show what is in an artifact", _inspect_arguments, _inspect),
     Command("verify", "check every byte of artifacts against every law of the format", _verify_arguments, _verify),
+    Command("cache", "show what the build cache holds, or remove what was used least recently", _cache_arguments, _cache),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from . import artifact, changes, develop, env, facts, steps, target, trees, wheelhouse, zipapp
+from . import artifact, cache, changes, develop, env, facts, steps, target, trees, wheelhouse, zipapp
 from . import lock as locks
 from . import source as sources
 from .artifact import Built, layers
+from .cache import DEFAULT_BOUND, Pruned
 from .changes import Changes
 from .develop import Developed
-from .errors import ArtifactError, Problem, UsageError
+from .errors import ArtifactError, Problem
 from .install_release.manifest import ENV_LAYERS
 from .lock import Lock, Locked, resolution
 from .recipe import Recipe
@@ -36,23 +37,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line decides: the ``cache`` root, where artifacts go (``out``), whether uncommitted changes may be packed, jobs at once."""
+    """What the command line decides: the ``cache`` root, where artifacts go (``out``), whether uncommitted changes may be packed, jobs at once,
+    and the bytes that a build leaves in the cache."""
 
     cache: Path
     out: Path
     allow_dirty: bool
     jobs: int
+    bound: int = DEFAULT_BOUND
 
 
 @dataclass(frozen=True)
 class Outcome:
     """An artifact, what it has that the last one of its name had not (None: it is the first), seconds by stage, and the files that several of
-    its wheels hold alike (told when the wheels are new together)."""
+    its wheels hold alike (told when the wheels are new together); what went from the cache, which had grown over its bound."""
 
     built: Built
     changes: Changes | None
     seconds: Mapping[str, float]
     shared: tuple[Problem, ...] = ()
+    pruned: Pruned | None = None
 
 
 class Progress(Protocol):
@@ -112,7 +116,8 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         built = run("artifact", artifact.write, manifest, packed, program, options.out)
         new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
         shared = env.shared_files(house, interpreter) if new_together else ()
-    return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds, shared)
+    pruned = _trim(options, sum(layer.bytes for layer in packed if not layer.cached))
+    return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds, shared, pruned)
 
 
 def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:
@@ -150,7 +155,7 @@ def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tup
     """What every flow begins with: a private directory that is gone afterwards, whatever happens; in it the source; and the target."""
     check_writable(options.cache, "the cache", "Name another directory in BUILD_RELEASE_CACHE.")
     run = _Stages(progress)
-    with tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
+    with cache.in_use(options.cache), tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
         work = Path(name).resolve()
         interpreter = run("target", target.find, recipe.python, options.cache)
         source = run("source", sources.export, recipe, work / "source", cache=options.cache, allow_dirty=options.allow_dirty)
@@ -158,16 +163,12 @@ def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tup
         yield run, work, source, interpreter
 
 
-def cache_root(environ: Mapping[str, str]) -> Path:
-    """Where everything that is keyed by its hash is kept: BUILD_RELEASE_CACHE, else build-release/ in the user's cache directory."""
-    if environ.get("BUILD_RELEASE_CACHE"):
-        return Path(environ["BUILD_RELEASE_CACHE"]).absolute()
-    base = environ.get("XDG_CACHE_HOME", "")
+def _trim(options: Options, added: int) -> Pruned | None:
+    """The artifact is written: what the cache says now is no reason to fail."""
     try:
-        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "build-release"
-    except RuntimeError:  # a user without a home, as in a container
-        problem = Problem("HOME", "is not set, and this user has no entry that names one.", "Name a directory in BUILD_RELEASE_CACHE.")
-        raise UsageError("there is no place for the cache", [problem]) from None
+        return cache.trim(options.cache, options.bound, added)
+    except OSError:
+        return None
 
 
 def check_writable(directory: Path, what: str, remedy: str) -> None:

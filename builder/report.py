@@ -20,8 +20,11 @@ from .errors import BuildError, Problem
 from .install_release.manifest import Manifest, Target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .artifact.inspection import Inspection
     from .artifact.layers import PackedLayer
+    from .cache import Entry, Pruned
     from .lock import Lock
     from .pipeline import Outcome, Plan
     from .recipe import BuildStep, Recipe
@@ -135,6 +138,7 @@ def outcome_value(outcome: Outcome) -> dict[str, Any]:
         "layers": [{key: getattr(layer, key) for key in ("name", "kind", "bytes", "cached", "files", "size")} for layer in built.layers],
         "changes": asdict(outcome.changes) if outcome.changes else None,
         "shared_files": [problem.where for problem in outcome.shared],
+        "trimmed_bytes": sum(entry.bytes for entry in outcome.pruned.removed) if outcome.pruned else 0,
         "seconds": dict(outcome.seconds),
     }
 
@@ -163,6 +167,8 @@ def summary(outcome: Outcome) -> Iterator[str]:
         yield labelled("changed", changed(outcome.changes, built.id))
     if outcome.shared:
         yield labelled("shared", f"{count(len(outcome.shared), 'file')} in several wheels, alike: {some([each.where for each in outcome.shared], 3)}")
+    if outcome.pruned and outcome.pruned.removed:
+        yield labelled("cache", f"trimmed: {_amount(outcome.pruned.removed)} went, used least recently; {_amount(outcome.pruned.kept)} stay")
     took = sum(outcome.seconds.values())
     yield f"→ {built.path}   {size(built.bytes)}   id {built.id}   {took:.1f} s"
     yield f"  sha256 {built.sha256}"
@@ -275,6 +281,70 @@ def inspection(found: Inspection) -> Iterator[str]:
     yield from table(["layer", "kind", "packed", "unpacked", "files", "digest"], rows, right={2, 3, 4})
     yield ""
     yield from table(["largest files", "size", "layer"], [[item.path, size(item.bytes), item.layer] for item in found.largest], right={1})
+
+
+def cache(root: Path, entries: Sequence[Entry], bound: int) -> Iterator[str]:
+    """What ``cache info`` says."""
+    yield labelled("cache", str(root))
+    yield labelled("holds", f"{_amount(entries)}; a build trims it to {size(bound)}")
+    rows = [[kind, f"{len(each)}", size(sum(entry.bytes for entry in each)), *map(_minute, _span(each))] for kind, each in _by_kind(entries).items()]
+    if rows:
+        yield ""
+        yield from table(["kind", "entries", "size", "oldest use", "last use"], rows, right={1, 2})
+
+
+def cache_value(root: Path, entries: Sequence[Entry], bound: int) -> dict[str, Any]:
+    """What ``cache info --json`` prints; times are UTC."""
+    kinds = []
+    for kind, each in _by_kind(entries).items():
+        oldest, last = map(_utc, _span(each))
+        places = sorted({str(entry.path.parent) for entry in each})
+        kinds.append(
+            {"kind": kind, "entries": len(each), "bytes": sum(entry.bytes for entry in each), "oldest": oldest, "last": last, "where": places}
+        )
+    return {"cache": str(root), "bound": bound, "bytes": sum(entry.bytes for entry in entries), "kinds": kinds}
+
+
+def pruned(root: Path, done: Pruned) -> Iterator[str]:
+    """What ``cache prune`` says."""
+    yield labelled("cache", str(root))
+    yield labelled("removed", _amount(done.removed))
+    for kind, each in _by_kind(done.removed).items():
+        yield labelled("", f"{kind}: {_amount(each)}")
+    yield labelled("kept", _amount(done.kept) + (f", of which running builds hold {_amount(done.held)}" if done.held else ""))
+
+
+def pruned_value(root: Path, done: Pruned) -> dict[str, Any]:
+    """What ``cache prune --json`` prints; ``bound`` is null for --all."""
+    removed = [{"kind": entry.kind, "path": str(entry.path), "bytes": entry.bytes, "used": _utc(entry.used)} for entry in done.removed]
+    sums = {
+        f"{name}_bytes": sum(entry.bytes for entry in each) for name, each in (("removed", done.removed), ("kept", done.kept), ("held", done.held))
+    }
+    return {"cache": str(root), "bound": done.bound if done.bound >= 0 else None, "removed": removed, **sums}
+
+
+def _by_kind(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.kind, []).append(entry)
+    return found
+
+
+def _amount(entries: Sequence[Entry]) -> str:
+    return f"{count(len(entries), 'entry', 'entries')}, {size(sum(entry.bytes for entry in entries))}"
+
+
+def _span(entries: Iterable[Entry]) -> tuple[int, int]:
+    times = [entry.used for entry in entries]
+    return min(times), max(times)
+
+
+def _utc(time: int) -> str:
+    return datetime.fromtimestamp(time // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _minute(time: int) -> str:
+    return datetime.fromtimestamp(time // 10**9, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def headline(manifest: Manifest) -> str:

@@ -22,6 +22,7 @@ import packaging
 from packaging.tags import Tag
 from packaging.utils import parse_wheel_filename
 
+from .cache import used
 from .errors import Problem, TargetError
 from .install_release.manifest import Libc, Target, canonical
 from .recipe import PythonSpec
@@ -151,6 +152,7 @@ def _remembered(candidate: str, cache: Path) -> Interpreter:
         return ask(candidate)
     entry = cache / "interpreters" / f"{hashlib.sha256(canonical([said_by, asked])).hexdigest()}.json"
     try:
+        used(cache, entry)
         known = json.loads(entry.read_bytes())
         return Interpreter(**{**known, "executable": Path(known["executable"]), "tags": tuple(known["tags"])})
     except (OSError, ValueError, TypeError, KeyError):

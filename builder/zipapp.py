@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from .cache import used
 from .env.bytecode import compile_files
 from .target import Interpreter
 
@@ -64,6 +65,7 @@ def for_target(interpreter: Interpreter, cache: Path) -> bytes:
     plain = installer()
     entry = cache / "installers" / hashlib.sha256(plain + interpreter.identity.encode()).hexdigest()
     try:
+        used(cache, entry)
         data = entry.read_bytes()
         if hashlib.sha256(data[32:]).digest() == data[:32]:
             return data[32:]

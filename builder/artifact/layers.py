@@ -21,6 +21,7 @@ from typing import BinaryIO
 from zlib_ng import zlib_ng
 from zlib_ng.zlib_ng import crc32  # five times as fast as zlib's, of the same values
 
+from ..cache import used
 from ..errors import ArtifactError, Problem
 from ..install_release.artifact import table_prefix
 from ..install_release.crc import crc32_combine
@@ -94,7 +95,7 @@ def pack(trees: Iterable[Tree], cache: Path, work: Path, *, jobs: int) -> tuple[
 
 def _pack_one(tree: Tree, cache: Path, work: Path) -> PackedLayer:
     entry = cache / _cache_name(tree)
-    if tree.key and (found := _load(entry, tree)):
+    if tree.key and used(cache.parent, entry) and (found := _load(entry, tree)):
         return found
     with tempfile.TemporaryDirectory(dir=work, prefix="tree-") as name:
         root = Path(name)
@@ -142,7 +143,6 @@ def _load(path: Path, tree: Tree) -> PackedLayer | None:
         return None
     if not whole or (layer.name, layer.kind) != (tree.name, tree.kind):
         return None
-    os.utime(path)  # what was used last is trimmed last
     return layer
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..cache import used
 from ..errors import Problem, SourceError
 from ..run import redact
 from .git import Repository, commit_of, failure_of, git, has, inside_of
@@ -42,6 +43,7 @@ def opened(url: str, ref: str, cache: Path, where: str) -> Iterator[tuple[Reposi
     place.parent.mkdir(parents=True, exist_ok=True)
     with open(place.with_suffix(".lock"), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
+        used(cache, place)
         ready = _ready(place, ref)
         if not ready:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cache import used
 from ..errors import Problem, WheelhouseError
 from ..install_release.manifest import canonical
 from . import wheel
@@ -38,13 +39,15 @@ class WheelCache:
     """The cache below ``root``, which is made when it isn't there."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root / "distributions"
+        self._cache, self._root = root, root / "distributions"
         for name in ("files", "notes", "scratch"):
             (self._root / name).mkdir(parents=True, exist_ok=True)
 
     def get(self, sha256: str) -> Stored | None:
         """The file with this hash, if it is here and whole."""
         folder = self._root / "files" / sha256
+        if not used(self._cache, folder):
+            return None
         try:
             known = json.loads((folder / "facts.json").read_bytes())
             path = folder / known["filename"]
@@ -85,8 +88,9 @@ class WheelCache:
 
     def note(self, kind: str, key: str) -> Any:
         """What was noted under this key, or None."""
+        path = self._root / "notes" / kind / f"{key}.json"
         try:
-            return json.loads((self._root / "notes" / kind / f"{key}.json").read_bytes())
+            return json.loads(path.read_bytes()) if used(self._cache, path) else None
         except (OSError, ValueError):
             return None
 
