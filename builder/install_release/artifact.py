@@ -29,6 +29,7 @@ MAX_SIGNATURE_BYTES = 64 << 10
 MAX_SIGNATURES = 16
 _BLOCK = 65535  # the longest stored block (RFC 1951, 3.2.4)
 _STEP = 64 << 10  # bytes that a stream gives at once
+_SLICE = 16 << 10  # bytes that it takes at once: what zlib has not used yet is copied each time
 
 
 def tar_header(path: bytes, size: int = 0, mode: int = 0o644, type: bytes = b"0", link: bytes = b"") -> bytes:
@@ -262,20 +263,19 @@ def table_lines(data: bytes, layer: Layer) -> Iterator[bytes]:
 
 def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
     """What ``inflate`` gives, in pieces of at most 64 KiB, for what is too long to hold."""
-    unzip = zlib.decompressobj(-15)
-    left = size
+    unzip, view, left = zlib.decompressobj(-15), memoryview(data), size
     try:
-        while left:
-            piece = unzip.decompress(data, min(left, _STEP))
-            if not piece:
-                break
-            left -= len(piece)
-            data = unzip.unconsumed_tail
-            yield piece
-        extra = unzip.decompress(data, 1)
+        for start in range(0, len(view), _SLICE):
+            waiting: bytes | memoryview = view[start : start + _SLICE]
+            while waiting:
+                piece = unzip.decompress(waiting, min(_STEP, left + 1))
+                waiting, left = unzip.unconsumed_tail, left - len(piece)
+                if left < 0:
+                    raise _damaged(where, f"inflates to more than the {size} bytes that are stated")
+                yield piece
     except zlib.error as error:
         raise _damaged(where, f"can't be inflated: {error}") from None
-    if left or extra or unzip.unused_data or unzip.unconsumed_tail:
+    if left or unzip.unused_data:
         raise _damaged(where, f"does not inflate to the {size} bytes that are stated")
 
 

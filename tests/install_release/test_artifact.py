@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.artifact import Built
-from builder.install_release.artifact import GZIP_HEADER, Artifact, inflate, member, open_artifact, signature_path, stored
+from builder.install_release.artifact import GZIP_HEADER, Artifact, inflate, member, open_artifact, signature_path, stored, table_lines
 from builder.install_release.errors import ArtifactError
 from builder.install_release.unpack import Destination, unpack
 from tests.releases import write_release
@@ -132,3 +133,17 @@ def test_inflating_gives_exactly_what_is_stated(size: int) -> None:
     with pytest.raises(ArtifactError):
         inflate(compress(b"x" * 12), size, "x")
     assert inflate(compress(b"x" * 12), 12, "x") == b"x" * 12
+
+
+@pytest.mark.parametrize("stated", [600, 70_000, 1_000_000, 9_999_999])
+def test_a_table_inflates_to_exactly_what_is_stated(built: Built, stated: int) -> None:
+    """Tables are read as streams: one that goes on, or ends early, is refused, and a bomb is not inflated."""
+    from builder.artifact.layers import compress
+
+    with open_artifact(built.path) as artifact:
+        (layer, *_) = artifact.manifest.layers
+    for length in (stated - 1, stated + 1, 300 << 20):
+        data = compress(bytes(length))
+        lying = replace(layer, table=replace(layer.table, size=stated))
+        with pytest.raises(ArtifactError):
+            sum(1 for _ in table_lines(data, lying))
