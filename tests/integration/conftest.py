@@ -20,7 +20,7 @@ from .rootfs import UID, root_file_system
 class MakeHost(Protocol):
     """Starts a host; it ends with the test."""
 
-    def __call__(self, tree: Path | None = None, *, uid: int = UID, srv_bytes: int | None = None, shared: tuple[Path, ...] = ()) -> Host: ...
+    def __call__(self, tree: Path | None = None, *, uid: int = UID, srv_bytes: int | None = None) -> Host: ...
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +35,10 @@ def make_host(debian: Path, tmp_path: Path) -> Iterator[MakeHost]:
     with ExitStack() as hosts:
         count = 0
 
-        def make(tree: Path | None = None, *, uid: int = UID, srv_bytes: int | None = None, shared: tuple[Path, ...] = ()) -> Host:
+        def make(tree: Path | None = None, *, uid: int = UID, srv_bytes: int | None = None) -> Host:
             nonlocal count
             count += 1
-            return hosts.enter_context(Host(tree or debian, tmp_path / f"srv{count}", uid=uid, srv_bytes=srv_bytes, shared=shared))
+            return hosts.enter_context(Host(tree or debian, tmp_path / f"srv{count}", uid=uid, srv_bytes=srv_bytes))
 
         yield make
 

@@ -34,11 +34,11 @@ sys.stdout.write(reply.read().decode())
 class Host:
     """One host, as a context manager. ``srv`` of the build machine is its /srv: the one place where its user can write, but for /tmp.
 
-    With ``srv_bytes`` /srv is instead a file system of that size. ``shared``: whole directories of the build machine that are seen there, read-only.
+    With ``srv_bytes`` /srv is instead a file system of that size.
     """
 
-    def __init__(self, tree: Path, srv: Path, *, uid: int = UID, srv_bytes: int | None = None, shared: tuple[Path, ...] = ()) -> None:
-        self.tree, self.srv, self.uid, self.srv_bytes, self.shared = tree, srv, uid, srv_bytes, shared
+    def __init__(self, tree: Path, srv: Path, *, uid: int = UID, srv_bytes: int | None = None) -> None:
+        self.tree, self.srv, self.uid, self.srv_bytes = tree, srv, uid, srv_bytes
         self.upload = "/srv/upload"
         self._privileged = os.geteuid() == 0
 
@@ -48,14 +48,12 @@ class Host:
         self.srv.mkdir(exist_ok=True)
         self.srv.chmod(0o755)
         srv = ["--bind", str(self.srv), "/srv"] if self.srv_bytes is None else ["--size", str(self.srv_bytes), "--tmpfs", "/srv"]
-        # Mount points for what is shared must exist in a read-only tree: /mnt/N are made on a small tmpfs.
-        shared = ["--tmpfs", "/mnt", *(part for i, path in enumerate(self.shared) for part in ("--ro-bind", str(path), f"/mnt/{i}"))]
         read, write = os.pipe()
         user = [] if self._privileged else ["--unshare-user", "--uid", str(self.uid), "--gid", str(self.uid)]
         argv = [
             "bwrap", *user, "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "production", "--die-with-parent",
             "--ro-bind", str(self.tree), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp", "--tmpfs", "/run",
-            *srv, *shared, "--clearenv", "--info-fd", str(write), "--", "/bin/sh", "-c", "echo up; exec sleep infinity",
+            *srv, "--clearenv", "--info-fd", str(write), "--", "/bin/sh", "-c", "echo up; exec sleep infinity",
         ]  # fmt: skip
         self._holder = subprocess.Popen(argv, pass_fds=[write], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         os.close(write)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from tests.conftest import missing
 from tests.releases import write_release
 
 from .applications import SHOP, Workshop
+from .tree import entries
 
 Listing = list[str]
 
@@ -130,7 +130,7 @@ def test_every_program_extracts_the_same(artifact: Path, tmp_path: Path) -> None
         place = tmp_path / name.replace(" ", "-")
         place.mkdir()
         subprocess.run([*command, artifact], cwd=place, check=True, umask=0o022)
-        trees[name] = _tree(place)
+        trees[name] = entries(place)
     for name, tree in trees.items():
         assert tree == trees["GNU tar"], name
 
@@ -151,20 +151,3 @@ def test_the_installer_comes_first(artifact: Path, tmp_path: Path) -> None:
     installer = tmp_path / "release/install-release"
     assert os.access(installer, os.X_OK)
     assert subprocess.run(["/usr/bin/python3", "-I", "-S", installer, "--help"], capture_output=True).returncode == 0
-
-
-def _tree(top: Path) -> dict[str, tuple[str, ...]]:
-    """Every path below ``top``: what it is, its mode, and its contents' digest or where it points."""
-    found: dict[str, tuple[str, ...]] = {}
-    for directory, directories, files in os.walk(top):
-        for name in [*directories, *files]:
-            path = Path(directory, name)
-            key = str(path.relative_to(top))
-            mode = f"{path.lstat().st_mode & 0o7777:o}"
-            if path.is_symlink():
-                found[key] = ("link", os.readlink(path))
-            elif path.is_dir():
-                found[key] = ("directory", mode)
-            else:
-                found[key] = ("file", mode, hashlib.sha256(path.read_bytes()).hexdigest())
-    return found

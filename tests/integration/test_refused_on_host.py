@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,6 +169,36 @@ def test_refused_upgrade_leaves_what_is_live(probe: Probe, bare: Host, tmp_path:
     bare.run(INSTALLER, "verify")
     assert [name for name in bare.run("ls", f"{ROOT}/releases").stdout.split() if name != current(bare)] == []
     assert bare.run(f"{ROOT}/current/bin/run", "python", "-c", "import probe_late; print(probe_late.version)").stdout == "1\n"
+
+
+def test_edit_of_what_is_not_read(probe: Probe, bare: Host, tmp_path: Path) -> None:
+    """An artifact that was edited in a layer that the host has already: that layer is not read, and what is installed is whole."""
+    bootstrap(bare, probe.artifact("1").path)
+    (gunicorn,) = (layer["name"] for layer in manifest(probe.artifact("2").path)["layers"] if layer["name"].startswith("gunicorn"))
+    bare.run(INSTALLER, bare.copy(edited(probe.artifact("2").path, gunicorn, tmp_path)))
+    assert current(bare) == probe.artifact("2").id
+    bare.run(INSTALLER, "verify")
+
+
+def manifest(artifact: Path) -> dict[str, Any]:
+    """The manifest: the first member."""
+    with tarfile.open(artifact, "r|gz") as archive:
+        member = archive.extractfile(next(iter(archive)))
+        assert member
+        value: dict[str, Any] = json.loads(member.read())
+        return value
+
+
+def edited(artifact: Path, layer: str, place: Path) -> Path:
+    """A copy with one bit of the layer's last segment changed."""
+    data = bytearray(artifact.read_bytes())
+    said = manifest(artifact)
+    tail = len(data) - 8 - said["tail"]["bytes"]  # what gzip ends with: CRC and length
+    (span,) = (each for each in said["layers"] if each["name"] == layer)
+    data[tail + span["table"]["offset"] + span["bytes"] - 20] ^= 1
+    copy = place / "edited.tgz"
+    copy.write_bytes(data)
+    return copy
 
 
 def test_second_installer_is_told_to_wait(probe: Probe, bare: Host, tmp_path: Path) -> None:
