@@ -222,6 +222,22 @@ def test_damaged_cache_heals(bench: Bench, index: Index) -> None:
     assert sha256(only(bench.fetch()).path) == sha256(wheel)
 
 
+def test_restored_cache_is_read_once(bench: Bench, index: Index) -> None:
+    """A cache that was copied or restored is hashed again, once: then it is known to be whole."""
+    wheel = make_wheel(index.directory, "one")
+    bench.write("lock.txt", pinned(wheel))
+    cached = only(bench.fetch()).path
+    content = cached.read_bytes()
+    cached.unlink()
+    cached.write_bytes(content)
+    before = (cached.parent / "facts.json").read_bytes()
+    assert only(bench.fetch()).path == cached
+    renewed = (cached.parent / "facts.json").stat()
+    assert (cached.parent / "facts.json").read_bytes() != before
+    bench.fetch()
+    assert (cached.parent / "facts.json").stat().st_ino == renewed.st_ino
+
+
 def test_two_builds_at_once(bench: Bench, index: Index) -> None:
     """Builds that fill the same cache at the same time all get whole wheels."""
     files = [make_wheel(index.directory, name) for name in ("one", "three", "two")]

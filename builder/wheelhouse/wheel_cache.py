@@ -51,13 +51,23 @@ class WheelCache:
         try:
             known = json.loads((folder / "facts.json").read_bytes())
             path = folder / known["filename"]
-            # The content is read again only if the file was touched since it was published.
-            if known["format"] == _FORMAT and (known["stamp"] == _stamp(path) or file_sha256(path) == sha256):
+            # The content is read again only if the file was touched since it was published, as a cache that was restored has been.
+            if known["format"] == _FORMAT and (known["stamp"] == _stamp(path) or self._unchanged(folder, known, path, sha256)):
                 facts: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in known["facts"].items()}
                 return Stored(path, sha256, wheel.Facts(**facts) if facts else None)
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return None
+
+    def _unchanged(self, folder: Path, known: dict[str, Any], path: Path, sha256: str) -> bool:
+        """Whether the content is still what its hash says; then that need not be asked again."""
+        stamp = _stamp(path)
+        if file_sha256(path) != sha256:
+            return False
+        with suppress(OSError), self.scratch() as scratch:
+            (scratch / "facts.json").write_bytes(canonical({**known, "stamp": stamp}))
+            (scratch / "facts.json").replace(folder / "facts.json")
+        return True
 
     def add(self, path: Path) -> Stored:
         """Move a file in; a wheel is read and checked first. Raises ``WheelhouseError`` when it is a wheel that can't be used."""
