@@ -4,8 +4,8 @@ Everything in it is keyed by the hash of what went in, and published by rename b
 stages share: an entry that is used gets the present time (``used``), a build that runs says so (``in_use``), and what was used least recently
 goes first (``prune``). An entry that is gone costs time, never bytes: the next build makes it again.
 
-Beside running builds: an entry is held if it was used since the oldest of them began. ``used`` and the removal of an entry exclude each other
-by a lock, and an entry that was used after it was chosen stays. Locks are the kernel's, so a kill leaves none.
+Beside running builds: an entry is held if it was used since the oldest of them began. That is asked again for each entry before it goes, under a
+lock that excludes a build's begin and every use. Locks are the kernel's, so a kill leaves none.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ def prune(root: Path, bound: int) -> Pruned:
     """Remove what ``choose`` chooses. May be killed at any moment, and run beside builds and other prunes."""
     if not root.is_dir():
         return Pruned(bound)
+    entries = read(root)  # first: what a build makes from now on is not listed
     with _gate(root, fcntl.LOCK_EX):
         held_since = _oldest_running(root / "running")
-    entries = read(root)
     removed = tuple(entry for entry in choose(entries, bound, held_since=held_since) if _remove(root, entry))
     kept = read(root)
     return Pruned(bound, removed, kept, tuple(entry for entry in kept if held_since is not None and entry.used >= held_since))
@@ -204,7 +204,9 @@ def _remove(root: Path, entry: Entry) -> bool:
     """Whether it went: one that was used since it was chosen stays. A directory goes by a rename, so that nobody ever sees half of one."""
     with _gate(root, fcntl.LOCK_EX):
         try:
-            if entry.path.lstat().st_mtime_ns != entry.used:
+            last = entry.path.lstat().st_mtime_ns
+            held_since = _oldest_running(root / "running")
+            if last != entry.used or (held_since is not None and last >= held_since):
                 return False
             if not entry.path.is_dir() or entry.path.is_symlink():
                 entry.path.unlink()

@@ -312,3 +312,40 @@ def test_a_signal_leaves_nothing(project: Project, number: signal.Signals) -> No
         os.kill(int(mark.read_text()), 0)
     assert list(project.temporary.iterdir()) == []
     assert not project.out.exists()
+
+
+def test_a_build_after_a_prune_makes_the_same(project: Project) -> None:
+    """With all that was cached gone, the next build fetches and makes everything again, to the last bit."""
+    first = project.build()
+    assert project.run("cache", "prune", "--all")["kept_bytes"] == 0
+    again = project.build()
+    assert names(again, cached=True) == []
+    assert again["sha256"] == first["sha256"]
+
+
+def test_a_cache_over_its_bound_is_trimmed_after_a_build(project: Project) -> None:
+    """BUILD_RELEASE_CACHE_MAX holds once the artifact is written, which is the same; one that can't be read is told before any work."""
+    first = project.build()
+    assert first["trimmed_bytes"] == 0
+    project.env["BUILD_RELEASE_CACHE_MAX"] = "2k"
+    again = project.build()
+    assert again["trimmed_bytes"] > 0
+    assert project.run("cache", "info")["bytes"] <= 2000
+    assert project.build()["sha256"] == again["sha256"] == first["sha256"]
+    project.env["BUILD_RELEASE_CACHE_MAX"] = "much"
+    assert project.run(project.recipe, status=2)["error"]["problems"][0]["where"] == "BUILD_RELEASE_CACHE_MAX"
+
+
+def test_a_build_while_everything_is_pruned(project: Project) -> None:
+    """Again and again, by two other processes, while it runs: the build finds what it uses, and makes the same."""
+    first = project.build()
+    prune = "while :; do build-release cache prune --all >/dev/null || exit; done"
+    env = {**os.environ, **project.env, "PATH": f"{Path(BUILD_RELEASE).parent}:{os.environ['PATH']}"}
+    pruning = [subprocess.Popen(["sh", "-c", prune], env=env, start_new_session=True) for _ in range(2)]
+    try:
+        assert [project.build()["sha256"] for _ in range(2)] == [first["sha256"]] * 2
+        assert [process.poll() for process in pruning] == [None, None]
+    finally:
+        for process in pruning:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
