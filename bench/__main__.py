@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import application, installers, machine, measure, picture, products, report
-from .builders import BUILDERS, WHEELS_ONLY
+from .builders import BUILDERS, REBUILDERS, WHEELS_ONLY
 from .measure import Bench, BenchError, Step
 from .results import Group, Results, Sizes
 
@@ -36,9 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=_ENOUGH, help=f"how often each step is measured ({_ENOUGH})")
     parser.add_argument("--only", default="", metavar="GROUP,…", help=f"only these: {', '.join(GROUPS)}")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent, help="where results.json and results.svg go, when all was measured often enough"
-    )
+    parser.add_argument("--out", type=Path, help="where results.json and results.svg go (bench/, when every group was measured often enough)")
     options = parser.parse_args()
     chosen = [word for word in options.only.split(",") if word] or list(GROUPS)
     if options.runs < 1 or (unknown := [word for word in chosen if word not in GROUPS]):
@@ -51,10 +49,11 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     report.show(results, console)
-    if set(chosen) == set(GROUPS) and options.runs >= _ENOUGH:
-        (options.out / "results.json").write_text(json.dumps(results.to_json(), indent=1, ensure_ascii=False) + "\n")
-        (options.out / "results.svg").write_text(picture.draw(results))
-        console.print(f"\n→ {options.out}/results.json, {options.out}/results.svg")
+    out = options.out or (Path(__file__).parent if set(chosen) == set(GROUPS) and options.runs >= _ENOUGH else None)
+    if out:
+        (out / "results.json").write_text(json.dumps(results.to_json(), indent=1, ensure_ascii=False) + "\n")
+        (out / "results.svg").write_text(picture.draw(results))
+        console.print(f"\n→ {out}/results.json, {out}/results.svg")
     else:
         console.print(f"\nA quick look: kept are the results of a run of every group with {_ENOUGH} runs or more.")
     return 0
@@ -96,8 +95,8 @@ def _steps(key: str, disk: Path | None) -> tuple[Step, ...]:
     """What is compared in the group ``key``; ours first."""
     makers: dict[str, Callable[[], tuple[Step, ...]]] = {
         "build": lambda: tuple(builder.anew() for builder in BUILDERS),
-        "rebuild": lambda: tuple(builder.again("edit-$ROUND") for builder in BUILDERS),
-        "dependency": lambda: tuple(builder.again("changed") for builder in BUILDERS),
+        "rebuild": lambda: tuple(builder.again("edit-$ROUND") for builder in REBUILDERS),
+        "dependency": lambda: tuple(builder.again("changed") for builder in REBUILDERS),
         "wheels": lambda: tuple(builder.anew() for builder in WHEELS_ONLY),
         "install": installers.on_an_empty_host,
         "source": installers.of_new_source,

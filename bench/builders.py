@@ -113,6 +113,9 @@ BUILDERS = (
     ),
 )
 
+REBUILDERS = tuple(builder for builder in BUILDERS if builder.name not in ("virtualenv + pip + tar czf", "shiv"))
+"""Those that can win when little has changed: pip's way is uv's and slower, shiv keeps nothing."""
+
 WHEELS_ONLY = (
     _ours(f"{OURS}, kind wheelhouse", "build/wheelhouse", "wheelhouse.toml", _INSTALL_OURS + CHECK_OURS),
     Builder(

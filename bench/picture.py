@@ -21,7 +21,7 @@ def draw(results: Results) -> str:
     parts: list[str] = []
     top = 24.0
     groups = {group.key: group for group in results.groups}
-    for key in PANELS:
+    for key in (key for key in PANELS if key in groups):
         drawn, top = _panel(groups[key], top)
         parts += drawn
     machine = results.machine
