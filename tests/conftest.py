@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         PIP_FIND_LINKS="",
         PIP_EXTRA_INDEX_URL="",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
-        GIT_CONFIG_GLOBAL=os.devnull,
+        GIT_CONFIG_GLOBAL=str(home / "gitconfig"),  # not /dev/null: git config --global would put a file in its place
         GIT_CONFIG_NOSYSTEM="1",
         GIT_AUTHOR_NAME="Test",
         GIT_AUTHOR_EMAIL="test@example.org",

@@ -19,6 +19,7 @@ import pytest
 from builder import recipe, source
 from builder.errors import SourceError
 from builder.source.listing import join_url
+from tests.conftest import missing
 
 WHEN = 1700000000
 
@@ -550,9 +551,10 @@ def test_lfs_pointers_are_never_packed_silently(app: Path, export: Callable[...,
     assert export(load(app, exclude=("/img/",))).commit
 
 
-@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 def test_lfs_objects_are_fetched(app: Path, export: Callable[..., source.Source], tmp_path: Path) -> None:
     """What the local storage lacks is fetched by git-lfs itself, for a clone and for a mirror."""
+    if shutil.which("git-lfs") is None:
+        missing("git-lfs is not installed")
     git(app, "lfs", "install")
     git(app, "lfs", "track", "*.psd")
     commit(app, {"a.psd": CONTENT})
