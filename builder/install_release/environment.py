@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Callable
+from typing import Any
 
 from . import child, durable, host, inventory, kept, pin, prune
 from . import manifest as contract
@@ -104,15 +104,15 @@ def place(manifest: Manifest, root: Host, interpreter: Interpreter, release: str
     return name
 
 
-def make(artifact: Artifact, root: Host, interpreter: Interpreter, *, on_entry: Callable[[Layer, Entry], None] | None = None) -> str:
-    """Make the environment of ``artifact``'s release unless it is there, and return its key. ``on_entry`` is told of each path that is unpacked.
+def make(artifact: Artifact, root: Host, interpreter: Interpreter) -> str:
+    """Make the environment of ``artifact``'s release unless it is there, and return its key.
 
     Raises ``ArtifactError``, ``RolledBackError`` or ``OSError``; then nothing of it is left.
     """
     name = place(artifact.manifest, root, interpreter, artifact.id)
     if root.has_environment(name):
         return name
-    made = _Making(artifact, root, interpreter, name, on_entry)
+    made = _Making(artifact, root, interpreter, name)
     made.clear()
     try:
         entries = {"venv": made.venv, "pex": made.pex, "wheelhouse": made.wheelhouse}[artifact.manifest.env.kind]()
@@ -223,10 +223,9 @@ def configuration(interpreter: Interpreter) -> bytes:
 class _Making:
     """One environment in the making. Each kind is a method that returns the sorted entries of the published, synced environment."""
 
-    def __init__(self, artifact: Artifact, root: Host, interpreter: Interpreter, name: str, on_entry: Callable[[Layer, Entry], None] | None) -> None:
+    def __init__(self, artifact: Artifact, root: Host, interpreter: Interpreter, name: str) -> None:
         self.artifact, self.root, self.interpreter, self.name = artifact, root, interpreter, name
         self.stage = f"env-{name}"
-        self.on_entry = on_entry
 
     def clear_stage(self) -> None:
         with self.root.directory(host.STAGING) as staging:
@@ -247,7 +246,7 @@ class _Making:
             durable.make_dir(staging, self.stage)
             with _opened(staging, self.stage) as stage:
                 with _donors(self.root) as donors:
-                    unpack(self.artifact, layers, Destination(stage, strip=True), donors=donors, on_entry=self.on_entry)
+                    unpack(self.artifact, layers, Destination(stage, strip=True), donors=donors)
                 try:
                     entries = [*skeleton(stage, self.interpreter), *kept.keep(stage, self.artifact, layers)]
                 except FileExistsError as error:
@@ -295,7 +294,7 @@ class _Making:
         with self.root.directory(host.STAGING) as staging:
             durable.make_dir(staging, self.stage, 0o700)
             with _opened(staging, self.stage) as stage:
-                unpack(self.artifact, env_layers(self.artifact.manifest), Destination(stage), on_entry=self.on_entry)
+                unpack(self.artifact, env_layers(self.artifact.manifest), Destination(stage))
                 for name in ("home", "tmp"):
                     os.mkdir(name, 0o700, dir_fd=stage)
         return self.root.path(host.STAGING, self.stage)

@@ -106,9 +106,8 @@ def unpack(
     *,
     donors: Mapping[str, int] | None = None,
     threads: int = 2,
-    on_entry: Callable[[Layer, Entry], None] | None = None,
 ) -> None:
-    """Write ``layers`` below ``to``. Modes are exact whatever the umask. ``on_entry`` is called for each path, in the table's order.
+    """Write ``layers`` below ``to``. Modes are exact whatever the umask.
 
     ``donors``: by the digest of a layer, the descriptor of a directory that has it unpacked, in the same places. What it lacks, or holds
     otherwise, is inflated instead.
@@ -121,7 +120,7 @@ def unpack(
     running: deque[Future[None]] = deque()
     try:
         for layer in layers:
-            for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry, on_entry)):  # type: ignore[misc]
+            for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry)):  # type: ignore[misc]
                 running.append(_submit(pool, work.write, layer, group))
                 while len(running) > threads + 1:  # bounds memory: a group in hand for each thread, and one waiting
                     running.popleft().result()
@@ -164,7 +163,7 @@ class _Work:
             self.walkers.append(known[root])
         return known[root]
 
-    def place(self, layer: Layer, entry: Entry, on_entry: Callable[[Layer, Entry], None] | None) -> None:
+    def place(self, layer: Layer, entry: Entry) -> None:
         path = self.to.path(entry)
         if entry.type == "dir" and path and path not in self.directories:
             parent, _, name = path.rpartition("/")
@@ -178,8 +177,6 @@ class _Work:
             self.directories.add(path)
         elif entry.type == "link" and self.links.setdefault(path, entry.target) != entry.target:
             raise _wrong(layer.name, f"{entry.path!r} is a link to two different places")
-        if on_entry is not None:
-            on_entry(layer, entry)
 
     def write(self, layer: Layer, group: Group) -> None:
         if self.stop.is_set():

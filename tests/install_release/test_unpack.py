@@ -15,22 +15,16 @@ import pytest
 from builder.artifact.verify import verify
 from builder.install_release.artifact import open_artifact
 from builder.install_release.errors import ArtifactError
-from builder.install_release.table import Entry
 from builder.install_release.unpack import Destination, unpack
 from tests.releases import write_release
 
 
-def unpack_to(path: Path, to: Path, *, strip: bool = False, entries: list[Entry] | None = None) -> None:
+def unpack_to(path: Path, to: Path, *, strip: bool = False) -> None:
     to.mkdir()
     fd = os.open(to, os.O_RDONLY)
     try:
         with open_artifact(path) as artifact:
-            unpack(
-                artifact,
-                artifact.manifest.layers,
-                Destination(fd, strip),
-                on_entry=None if entries is None else lambda _, entry: entries.append(entry),
-            )
+            unpack(artifact, artifact.manifest.layers, Destination(fd, strip))
     finally:
         os.close(fd)
 
@@ -108,14 +102,6 @@ def test_an_empty_file_is_not_a_directory(tmp_path: Path) -> None:
     built = write_release(tmp_path, {"wheel:a-1": {"lib/x": None}, "wheel:b-1": {"lib/x": (0o755, b"")}})
     with pytest.raises(ArtifactError):
         unpack_to(built.path, tmp_path / "out")
-
-
-def test_every_path_is_reported_in_the_tables_order(tmp_path: Path) -> None:
-    """Who unpacks can keep a record of what was made."""
-    entries: list[Entry] = []
-    built = write_release(tmp_path, {"src": {"b": "b", "a/c": "c", "a.d": Path("b")}})
-    unpack_to(built.path, tmp_path / "out", entries=entries)
-    assert [entry.path for entry in entries] == ["src", "src/a", "src/a.d", "src/a/c", "src/b"]
 
 
 def test_a_full_disk_is_an_os_error_and_stops_every_thread(tmp_path: Path) -> None:
