@@ -105,6 +105,8 @@ def run(
             problem = Problem(words[0], f"{reason.strerror}.", "Install it, or correct its path.")
             raise error(f"{what} failed: {words[0]} can't be started", [problem]) from None
     _running.add(process)
+    if _ended.is_set():  # while it was started: whoever ended the others has not seen it
+        _terminate(process)
     try:
         outputs = _collect(process, None if timeout is None else time.monotonic() + timeout, MAX_LOG_BYTES if log else None)
     except subprocess.TimeoutExpired:
@@ -124,8 +126,12 @@ def end_running() -> None:
     """End every process, in whatever thread it was started, and start no more. For signal handlers: a thread would wait for its process."""
     _ended.set()
     for process in tuple(_running):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        _terminate(process)
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def failure(completed: Completed, what: str, error: type[BuildError], next_step: str = "") -> BuildError:

@@ -160,3 +160,18 @@ def test_files_are_made_with_a_plain_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_no_process_slips_through_while_all_are_ended() -> None:
+    """A process that is just being started when the others are ended ends too: no thread goes on waiting for it."""
+    program = (
+        "import sys, threading, time\n"
+        "from builder.run import end_running, run\n"
+        "threads = [threading.Thread(target=run, args=(['sleep', '60'],), kwargs={'what': 'sleeping', 'check': False}) for _ in range(24)]\n"
+        "threading.excepthook = lambda _: None\n"
+        "for thread in threads: thread.start()\n"
+        "time.sleep(float(sys.argv[1])); end_running()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    for pause in ("0", "0.001", "0.003", "0.01", "0.03"):
+        subprocess.run([sys.executable, "-c", program, pause], check=True, timeout=30)
