@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ def main() -> int:
     chosen = [word for word in options.only.split(",") if word] or list(GROUPS)
     if options.runs < 1 or (unknown := [word for word in chosen if word not in GROUPS]):
         parser.error(f"--only knows {', '.join(GROUPS)}" if unknown else "--runs must be at least 1")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that gigabytes of memory don't stay behind
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     try:
         with _work() as work, _disk("durable" in chosen) as disk:

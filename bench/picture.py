@@ -26,7 +26,8 @@ def draw(results: Results) -> str:
         parts += drawn
     machine = results.machine
     where = f"{machine.python}, {machine.processors} processors, {machine.file_system}"
-    words = f"{results.application}. Medians of {results.runs} runs in turn: {where}. Shorter is better."
+    often = f"Medians of {results.runs} runs in turn" if results.runs > 1 else "One run"
+    words = f"{results.application}. {often}: {where}. Shorter is better."
     parts.append(_text("small", 0, top, words))
     label = "Seconds to build and to install, against other tools"
     box = f'viewBox="0 0 {_WIDTH} {top + 10:.0f}" font-family="system-ui, sans-serif"'
