@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 
@@ -115,15 +117,12 @@ class Bench:
         if step.before:
             self._shell(step, "before", step.before, self.work, variables)
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as errors:
             figures, said = Path(scratch) / "figures", Path(scratch) / "said"
             command = [str(self.python), "-I", "-S", str(_LAUNCH), str(figures), "--", "sh", "-euc", step.script]
-            with said.open("wb") as out:
-                done = subprocess.run(
-                    [*self._jail(), *command], cwd=place, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE
-                )
-            if done.returncode:
-                raise BenchError(f"{step.name} failed:\n{_end(said.read_bytes() + done.stderr)}")
+            with said.open("w+b") as out:
+                if self._run(command, place, variables, out, errors):
+                    raise BenchError(f"{step.name} failed:\n{_end(out)}\n{_end(errors)}")
             sample = Sample(**json.loads(figures.read_text()), said=said.read_text(errors="replace"))
         if check and step.check:
             self._shell(step, "the check", step.check, place, variables)
@@ -134,16 +133,27 @@ class Bench:
         self._shell(Step("preparation", "", script), "it", script, self.work, {**self.variables, "HERE": str(self.work)})
 
     def _shell(self, step: Step, what: str, script: str, place: Path, variables: Mapping[str, str]) -> None:
-        done = subprocess.run([*self._jail(), "sh", "-euc", script], cwd=place, env=variables, stdin=subprocess.DEVNULL, capture_output=True)
-        if done.returncode:
-            raise BenchError(f"{step.name}: {what} failed:\n{_end(done.stdout + done.stderr)}")
+        with tempfile.TemporaryFile() as out:
+            if self._run(["sh", "-euc", script], place, variables, out, out):
+                raise BenchError(f"{step.name}: {what} failed:\n{_end(out)}")
 
-    def _jail(self) -> list[str]:
-        return ["unshare", "-n"] if self.offline else []
+    def _run(self, command: Sequence[str], place: Path, variables: Mapping[str, str], out: IO[bytes], errors: IO[bytes]) -> int:
+        """The exit status. When we are stopped, so is all that was started."""
+        jail = ["unshare", "-n"] if self.offline else []
+        process = subprocess.Popen(
+            [*jail, *command], cwd=place, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
+        )
+        try:
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
 
 
-def _end(output: bytes) -> str:
-    return "\n".join(output.decode(errors="replace").splitlines()[-30:])
+def _end(out: IO[bytes]) -> str:
+    out.seek(0)
+    return "\n".join(out.read().decode(errors="replace").splitlines()[-30:])
 
 
 def can_jail() -> bool:
