@@ -22,7 +22,8 @@ def show(results: Results, console: Console) -> None:
             console.print("  build-release, by stage: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in phases.items()), highlight=False)
     if results.sizes:
         console.print(f"\nartifact {results.sizes.artifact / 1e6:.1f} MB, tar c | gzip -6 of the same tree {results.sizes.gzip / 1e6:.1f} MB")
-    console.print(_targets(results))
+    if results.targets():
+        console.print(_targets(results))
 
 
 def _table(group: Group) -> Table:
