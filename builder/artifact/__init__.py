@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
+
+from zlib_ng.zlib_ng import crc32  # five times as fast as zlib's, of the same values
 
 from ..errors import ArtifactError, Problem
 from ..install_release.artifact import GZIP_HEADER, MANIFEST_PATH, member, stored
 from ..install_release.crc import crc32_combine
 from ..install_release.manifest import Layer, Manifest, Range, Tail, parse, release_id, to_bytes
 from . import tar
-from .layers import PackedLayer, compress, copy_layer
+from .layers import PackedLayer, compress
 
 INSTALLER_PATH = "release/install-release"
 MINIMUM_INSTALLER = "1.0.0"
 ORDER = ("src", "etc", "assets", "python", "env", "pex", "wheelhouse", "wheel", "git")  # the small and changing ones first
 _END = bytes.fromhex("0300")  # the last deflate block, empty (RFC 1951, 3.2.6)
+_CHUNK = 1 << 20
+_AHEAD = 16  # pieces that are written and not hashed yet
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,6 @@ def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, direct
     parse(data)  # what an installer would refuse is never written
     identity = release_id(manifest.commit_time, data)
     name = f"{manifest.name}-{manifest.version}-{manifest.target.abi}-{manifest.target.platform}-{identity[-12:]}.tgz"
-    digest = hashlib.sha256()
 
     def contents(out: BinaryIO) -> None:
         head = member(MANIFEST_PATH, data)
@@ -70,19 +76,76 @@ def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, direct
         for piece in (GZIP_HEADER, stored(head), first.data):
             _put(out, digest, piece)
         for layer in ordered:
-            copy_layer(layer, out, digest)
+            _copy(layer, out, digest)
         for piece in (last.data, crc.to_bytes(4, "little") + length.to_bytes(4, "little")):
             _put(out, digest, piece)
 
     path = directory / name
     _make(directory)
-    publish(path, contents)
-    publish(directory / f"{name}.sha256", lambda out: _put(out, hashlib.sha256(), f"{digest.hexdigest()}  {name}\n".encode()))
-    return Built(path, digest.hexdigest(), identity, path.stat().st_size, manifest, ordered)
+    with _Digest() as digest:
+        publish(path, contents)
+        sha256 = digest.hexdigest()
+    publish(directory / f"{name}.sha256", lambda out: _write(out, f"{sha256}  {name}\n".encode()))
+    return Built(path, sha256, identity, path.stat().st_size, manifest, ordered)
 
 
-def _put(out: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
+class _Digest:
+    """The SHA-256 of what is given to ``update``, made by a thread: hashing takes as long as reading, writing and syncing together."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+        self._sha256 = hashlib.sha256()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> _Digest:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.hexdigest()
+
+    def update(self, data: bytes) -> None:
+        self._waiting.put(data)
+
+    def hexdigest(self) -> str:
+        """The digest of all, once all is hashed; nothing can be added then."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+        return self._sha256.hexdigest()
+
+    def _work(self) -> None:
+        while (data := self._waiting.get()) is not None:
+            self._sha256.update(data)
+
+
+def _copy(layer: PackedLayer, out: BinaryIO, digest: _Digest) -> None:
+    """Append table and segments to ``out``, checking them against what was made. Raises ``ArtifactError`` for a damaged cache."""
+    check = 0
+    with layer.path.open("rb", buffering=0) as file:
+        segments = layer.segments_bytes
+        file.seek(segments)
+        head = file.read(layer.table_bytes)
+        _put(out, digest, head)
+        file.seek(0)
+        while segments:
+            piece = file.read(min(segments, _CHUNK))
+            if not piece:
+                break
+            check = crc32(piece, check)
+            _put(out, digest, piece)
+            segments -= len(piece)
+    if segments or crc32(head, check) != layer.check:
+        layer.path.unlink(missing_ok=True)
+        raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])
+
+
+def _put(out: BinaryIO, digest: _Digest, data: bytes) -> None:
     digest.update(data)
+    _write(out, data)
+
+
+def _write(out: BinaryIO, data: bytes) -> None:
     out.write(data)
 
 
@@ -104,7 +167,7 @@ def _complete(facts: Manifest, first: _Piece, layers: tuple[PackedLayer, ...], l
 def _make(directory: Path) -> None:
     """A directory that is made here ignores itself: what a build wrote must not make the working tree dirty for the next one."""
     if not directory.exists():
-        publish(directory / ".gitignore", lambda out: _put(out, hashlib.sha256(), b"*\n"))
+        publish(directory / ".gitignore", lambda out: _write(out, b"*\n"))
 
 
 def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:

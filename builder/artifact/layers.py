@@ -31,7 +31,6 @@ from . import tar
 
 SEGMENT_BYTES = 4 << 20  # of tar: what two threads of an installer hold in memory twice, with room to spare below 64 MiB
 LEVEL = 5  # docs/decisions/0002: within two per cent of gzip -6, in a third of its time
-_CHUNK = 1 << 20
 _TRAILER = struct.Struct("<IQ")  # of a cache entry: CRC-32 and length of the line before it
 
 
@@ -276,26 +275,3 @@ def scan(root: Path, top: str, layer: str) -> Iterator[Entry]:
     if problems:
         raise ArtifactError(f"the layer {layer} can't be packed", sorted(problems, key=str))
     yield from sorted(found, key=lambda entry: entry.path.encode())
-
-
-def copy_layer(layer: PackedLayer, out: BinaryIO, digest: hashlib._Hash) -> None:
-    """Append table and segments to ``out``, checking them against what was made. Raises ``ArtifactError`` for a damaged cache."""
-    check = 0
-    with layer.path.open("rb") as file:
-        segments, table = layer.segments_bytes, layer.table_bytes
-        file.seek(segments)
-        head = file.read(table)
-        out.write(head)
-        digest.update(head)
-        file.seek(0)
-        while segments:
-            piece = file.read(min(segments, _CHUNK))
-            if not piece:
-                break
-            check = crc32(piece, check)
-            out.write(piece)
-            digest.update(piece)
-            segments -= len(piece)
-    if segments or crc32(head, check) != layer.check:
-        layer.path.unlink(missing_ok=True)
-        raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])

@@ -6,6 +6,7 @@ names the release; everything else in an artifact hangs off it by digests. docs/
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -204,12 +205,15 @@ def load_canonical(data: bytes, where: str) -> Any:
     return value
 
 
+_hints = functools.cache(get_type_hints)  # of a class: asked for each layer
+
+
 def _build(kind: Any, value: Any, where: str, problems: list[Problem]) -> Any:
     """``value`` as the dataclass ``kind``; what doesn't fit is added to ``problems``, and None returned."""
     if not isinstance(value, dict):
         problems.append(Problem(where or "release.json", "must be an object"))
         return None
-    hints, before, made = get_type_hints(kind), len(problems), {}
+    hints, before, made = _hints(kind), len(problems), {}
     names = [field.name for field in fields(kind)]
     for key in sorted(set(value) - set(names)):
         problems.append(Problem(_join(where, key), "is unknown"))
