@@ -13,23 +13,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from . import artifact, cache, changes, develop, env, facts, steps, target, trees, wheelhouse, zipapp
+from . import artifact, cache, changes, env, facts, steps, target, trees, wheelhouse, zipapp
 from . import lock as locks
 from . import source as sources
 from .artifact import Built, layers
 from .cache import DEFAULT_BOUND, Pruned
 from .changes import Changes
-from .develop import Developed
 from .errors import ArtifactError, Problem
 from .install_release.manifest import ENV_LAYERS
-from .lock import Lock, Locked, resolution
+from .lock import Lock, Locked
 from .recipe import Recipe
 from .source import Source
 from .target import Interpreter
 from .wheelhouse import Wheelhouse, download
 from .wheelhouse.wheel_cache import WheelCache
+
+if TYPE_CHECKING:
+    from .develop import Developed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,6 +133,8 @@ def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:
 
 def lock(recipe: Recipe, options: Options, progress: Progress, upgrade: frozenset[str] | None = frozenset()) -> tuple[Path, ...]:
     """Make the lock of ``recipe`` again, with newer versions of ``upgrade`` (None: of all); the files written, the lock first."""
+    from .lock import resolution
+
     with _begun(recipe, options, progress) as (run, _, source, interpreter):
         return run("resolve", resolution.make, recipe, source, interpreter, options.cache, upgrade)
 
@@ -144,6 +148,8 @@ def fetch(recipe: Recipe, options: Options, progress: Progress) -> Wheelhouse:
 
 def environment(recipe: Recipe, options: Options, directory: Path, progress: Progress) -> Developed:
     """Make the virtual environment ``directory`` from the lock, for development."""
+    from . import develop
+
     with _begun(recipe, options, progress) as (run, _, source, interpreter):
         lock = run("lock", locks.read, recipe, source, interpreter)
         house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .artifact.layers import Tree
-from .env import keys, local
+from .env import keys
 from .errors import Problem, StepError
 from .fingerprint import fingerprint
 from .install_release.manifest import canonical
@@ -48,6 +48,8 @@ def run(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interpre
 
 
 def _make(recipe: Recipe, source: Source, house: Wheelhouse, interpreter: Interpreter, work: Path, root: Path) -> None:
+    from .env import local  # a build that makes nothing has no need of it
+
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=work) as name:
         private = Path(name).resolve()

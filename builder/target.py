@@ -16,17 +16,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import packaging
-from packaging.tags import Tag
-from packaging.utils import parse_wheel_filename
 
 from .cache import used
 from .errors import Problem, TargetError
 from .install_release.manifest import Libc, Target, canonical
 from .recipe import PythonSpec
 from .run import run
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
 
 OLDEST = (3, 9)
 # The glibc that the tags from before PEP 600 stand for.
@@ -106,7 +107,9 @@ class Interpreter:
 
     @cached_property
     def supported(self) -> tuple[Tag, ...]:
-        """The wheel tags it supports, best first."""
+        """The wheel tags it supports, best first, as ``packaging`` has them."""
+        from packaging.tags import Tag
+
         return tuple(Tag(*tag.split("-")) for tag in self.tags)
 
     def target(self, minimum_libc: str, byte_code: bool = True) -> Target:
@@ -200,6 +203,12 @@ def ask(executable: str | Path) -> Interpreter:
     )
 
 
+def wheel_tags(filename: str) -> frozenset[str]:
+    """The tags in the name of a wheel, as text: ``six-1.17.0-py2.py3-none-any.whl`` has ``py2-none-any`` and ``py3-none-any``."""
+    interpreters, abis, platforms = (part.split(".") for part in filename.removesuffix(".whl").lower().split("-")[-3:])
+    return frozenset(f"{interpreter}-{abi}-{platform}" for interpreter in interpreters for abi in abis for platform in platforms)
+
+
 def minimum_libc(wheels: Iterable[Path], interpreter: Interpreter) -> str:
     """The oldest libc that all these wheel files run on, like ``2.28``; empty when none of them says.
 
@@ -207,9 +216,9 @@ def minimum_libc(wheels: Iterable[Path], interpreter: Interpreter) -> str:
     and says nothing: its ELF files do, by the symbol versions they were linked to.
     """
     highest: tuple[int, ...] = ()
+    supported = frozenset(interpreter.tags)
     for path in wheels:
-        tags = parse_wheel_filename(path.name)[3] & set(interpreter.supported)
-        platforms = {tag.platform for tag in tags}
+        platforms = {tag.split("-")[2] for tag in wheel_tags(path.name) & supported}
         if "any" in platforms:
             continue
         stated = [version for version in map(_stated_libc, platforms) if version]

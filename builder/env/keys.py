@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +15,19 @@ if TYPE_CHECKING:
 
 def key(*went_in: str, tools: tuple[str, ...] = ()) -> str:
     """The hash of ``went_in``, of the versions of the distributions ``tools``, and of the code that makes trees."""
-    return hashlib.sha256(canonical([_code(), *(f"{tool} {version(tool)}" for tool in tools), *went_in])).hexdigest()
+    return hashlib.sha256(canonical([_code(), *map(_version, tools), *went_in])).hexdigest()
 
 
 def wheels(house: Wheelhouse) -> str:
     """The hash of a wheelhouse: names and contents of its wheels."""
     return hashlib.sha256(canonical(sorted([wheel.filename, wheel.sha256] for wheel in house.wheels))).hexdigest()
+
+
+@functools.cache
+def _version(tool: str) -> str:
+    from importlib.metadata import version
+
+    return f"{tool} {version(tool)}"
 
 
 @functools.cache

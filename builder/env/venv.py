@@ -18,10 +18,10 @@ from ..recipe import Recipe
 from ..target import Interpreter
 from . import keys
 from .bytecode import compile_files
-from .layout import Claim, Layout, claims, lay_out
 
 if TYPE_CHECKING:
     from ..wheelhouse import Wheelhouse
+    from .layout import Claim
 
 _TOP = "venv"
 
@@ -48,12 +48,16 @@ def _make_env(house: Wheelhouse, interpreter: Interpreter, root: Path) -> None:
 
 def install(wheel: Path, root: Path, interpreter: Interpreter, byte_code: bool) -> None:
     """Install ``wheel`` into the environment at ``root``. Raises ``EnvError``."""
+    from .layout import Layout, lay_out  # slow to import, and not needed where all layers are cached
+
     compile = partial(compile_files, interpreter, mode="unchecked-hash") if byte_code else None
     lay_out(wheel, root, Layout.of(interpreter), compile)
 
 
 def bare(root: Path, interpreter: Interpreter) -> None:
     """What an environment has beside wheels, but for what only the host can know (``bin/python*``, ``pyvenv.cfg``)."""
+    from .layout import Layout
+
     layout = Layout.of(interpreter)
     for folder in ("bin", layout.purelib, layout.platlib):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -76,6 +80,8 @@ def alike(house: Wheelhouse, interpreter: Interpreter) -> tuple[Problem, ...]:
 
 
 def _all_claims(house: Wheelhouse, interpreter: Interpreter) -> list[Claim]:
+    from .layout import Layout, claims
+
     layout = Layout.of(interpreter)
     return [claim for wheel in house.wheels for claim in claims(wheel.path, layout)]
 

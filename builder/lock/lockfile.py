@@ -1,4 +1,4 @@
-"""The two forms of a lock file, read and written.
+"""The two forms of a lock file, read; and requirements files written (``pylock`` writes the other form).
 
 ``pylock.toml`` (PEP 751; pip, uv and pdm write it), and a requirements file in which every line is pinned and hashed (pip-compile, poetry's export).
 Both are read into one list for one target. One that ``build-release lock`` wrote also says what it was made for and from.
@@ -14,19 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import tomli_w
-from packaging.markers import Environment
-from packaging.pylock import (
-    Package,
-    PackageArchive,
-    PackageDirectory,
-    PackageSdist,
-    PackageVcs,
-    PackageWheel,
-    Pylock,
-    PylockSelectError,
-    PylockValidationError,
-)
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -39,7 +26,7 @@ TOOL = "build-release"  # the table of [tool] that says what a lock was made for
 _MADE_FROM = re.compile(r"#   (\S.*?): (\S.*)")  # the same, in a requirements file
 _PINNED = re.compile(r"===?\s*([^*,;\s]+)")
 _ITSELF = re.compile(r"(?:(?:-e|--editable)[\s=]+)?(?:file:)?\./?(?:\[[\w\s,.-]*\])?")
-_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host", "--no-index", "--pre", "--prefer-binary")
 
 
@@ -86,41 +73,14 @@ def parse(path: Path, name: str, interpreter: Interpreter, extras: Sequence[str]
     """What the lock file holds for the target. ``name`` is how messages call it. Raises ``LockError``."""
     if name.endswith(".txt"):
         return _hashed_requirements(path, name, interpreter)
+    from . import pylock  # half of what an import of this module would take
+
     table = _toml(path, name)
-    entries = select(table, name, interpreter, extras, groups)
+    entries = pylock.select(table, name, interpreter, extras, groups)
     ours = table.get("tool", {}).get(TOOL)
     if not isinstance(ours, dict):
         return Content(entries, (), "", None)
     return Content(entries, (), str(ours.get("target", "")), {where: tuple(lines) for where, lines in ours.get("inputs", {}).items()})
-
-
-def select(
-    table: Mapping[str, Any], name: str, interpreter: Interpreter, extras: Sequence[str] = (), groups: Sequence[str] = ()
-) -> tuple[Locked, ...]:
-    """What a pylock.toml, read as ``table``, holds for the target, sorted by name. Raises ``LockError``."""
-    lock = _pylock(table, name)
-    known = set(lock.dependency_groups or ())
-    chosen = None if not known else set(lock.default_groups or ()) | {group for group in known if canonicalize_name(group) in groups}
-    marks: Any = dict(interpreter.environment)
-    environment: Environment = marks
-    try:
-        found = list(lock.select(environment=environment, tags=interpreter.supported, extras=extras, dependency_groups=chosen))
-    except PylockSelectError as error:
-        problem = Problem(name, f"does not cover Python {interpreter.version} on {interpreter.platform}: {error}.")
-        next_step = "lock again for this target, with build-release lock or the tool that made it; or correct python.version"
-        raise LockError("the lock is for another target", [problem], next_step=next_step) from None
-    problems: list[Problem] = []
-    entries = [_entry(package, chosen_source, name, problems) for package, chosen_source in found]
-    if problems:
-        raise LockError("the lock can't be used", problems)
-    return tuple(sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.name))
-
-
-def pylock_text(packages: Sequence[Mapping[str, Any]], made_for: str, made_from: Mapping[str, Sequence[str]]) -> str:
-    """A pylock.toml of ``packages`` (tables as PEP 751 describes them)."""
-    inputs = {where: list(lines) for where, lines in sorted(made_from.items())}
-    table = {"lock-version": "1.0", "created-by": TOOL, "packages": list(packages), "tool": {TOOL: {"target": made_for, "inputs": inputs}}}
-    return tomli_w.dumps(table, multiline_strings=False)
 
 
 def requirements_text(entries: Sequence[Locked], made_for: str = "", made_from: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -151,39 +111,8 @@ def _toml(path: Path, name: str) -> dict[str, Any]:
         raise LockError("the lock can't be read", [Problem(name, f"is not valid TOML: {error}.")]) from None
 
 
-def _pylock(table: Mapping[str, Any], name: str) -> Pylock:
-    try:
-        return Pylock.from_dict(table)
-    except PylockValidationError as error:
-        raise LockError("the lock can't be read", [Problem(name, f"is not a valid pylock.toml: {error}.")]) from None
-
-
-def _entry(
-    package: Package, chosen: PackageVcs | PackageDirectory | PackageArchive | PackageWheel | PackageSdist, lock: str, problems: list[Problem]
-) -> Locked | None:
-    """One package of a pylock.toml, or None after a problem was noted."""
-    name, version = str(package.name), str(package.version or "")
-    if isinstance(chosen, PackageVcs):
-        if chosen.type != "git" or not _COMMIT.fullmatch(chosen.commit_id):
-            problems.append(Problem(f"{lock}: {name}", f"comes from {chosen.type}, at {chosen.commit_id!r}.", "Only commits of git are supported."))
-            return None
-        url = without_credentials(chosen.url or "") or (chosen.path or "")
-        return Locked(name, version, "vcs", url=url, commit=chosen.commit_id, subdirectory=chosen.subdirectory or "")
-    if isinstance(chosen, PackageDirectory):
-        path = "/".join(part for part in (chosen.path, chosen.subdirectory) if part)
-        return Locked(name, version, "directory", path=path)
-    sha256 = chosen.hashes.get("sha256")
-    if sha256 is None:
-        problems.append(Problem(f"{lock}: {name}", f"has only {', '.join(chosen.hashes)} hashes.", "Make the lock with sha256."))
-        return None
-    url = without_credentials(chosen.url or "")
-    if isinstance(chosen, PackageArchive):
-        place, inside = (chosen.path or "") if not url else "", chosen.subdirectory or ""
-        return Locked(name, version, "file", (sha256.lower(),), _filename(url or place), url, path=place, subdirectory=inside, direct=True)
-    return Locked(name, version, "file", (sha256.lower(),), chosen.filename, url)
-
-
-def _filename(url: str) -> str:
+def filename(url: str) -> str:
+    """The file that ``url`` names."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
@@ -225,7 +154,7 @@ def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problem
     inside = (re.findall(r"(?:^|&)subdirectory=([^&]+)", fragment) or [""])[0]
     if address.startswith("git+"):
         url, _, commit = address.removeprefix("git+").rpartition("@")
-        if not _COMMIT.fullmatch(commit):
+        if not COMMIT.fullmatch(commit):
             problems.append(Problem(where, f"{name} is not pinned to a commit.", "Write the whole commit id behind the @."))
             return None
         return Locked(name, "", "vcs", url=without_credentials(url), commit=commit, subdirectory=inside)
@@ -242,7 +171,7 @@ def _pinned(requirement: Requirement, hashes: Sequence[str], where: str, problem
     else:
         sums = tuple(sorted({each.partition(":")[2].lower() for each in hashes}))
         url = without_credentials(address)
-        return Locked(name, pin[1] if pin else "", "file", sums, _filename(url), url, subdirectory=inside, direct=bool(url))
+        return Locked(name, pin[1] if pin else "", "file", sums, filename(url), url, subdirectory=inside, direct=bool(url))
     return None
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.dependency_groups import resolve_dependency_groups
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -187,6 +186,8 @@ def _pyproject(path: Path, where: str, extras: Sequence[str], groups: Sequence[s
             problems.append(Problem(f"{where}: dependency-groups", f"has no group {group}.", _among(known)))
             continue
         try:
+            from packaging.dependency_groups import resolve_dependency_groups
+
             texts += resolve_dependency_groups(table["dependency-groups"], known[canonicalize_name(group)])
         except (ValueError, TypeError, LookupError) as error:
             problems.append(Problem(f"{where}: dependency-groups.{group}", f"can't be read: {error}."))

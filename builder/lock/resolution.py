@@ -30,7 +30,7 @@ from ..wheelhouse import backend, download, guard
 from ..wheelhouse.download import Wanted
 from ..wheelhouse.vcs import check_out
 from ..wheelhouse.wheel_cache import WheelCache
-from . import PROJECT, build_lock_name, describe_target, lock_base, lockfile, others, project_build_requires, requirements
+from . import PROJECT, build_lock_name, describe_target, lock_base, lockfile, others, project_build_requires, pylock, requirements
 from .lockfile import Locked
 
 Packages = Sequence[Mapping[str, Any]]
@@ -85,7 +85,7 @@ def make(recipe: Recipe, source: Source, interpreter: Interpreter, cache: Path, 
 
 
 def _select(packages: Packages, name: str, interpreter: Interpreter) -> tuple[Locked, ...]:
-    return lockfile.select({"lock-version": "1.0", "created-by": "pip", "packages": packages}, name, interpreter)
+    return pylock.select({"lock-version": "1.0", "created-by": "pip", "packages": packages}, name, interpreter)
 
 
 def _refuse_old(interpreter: Interpreter) -> None:
@@ -255,7 +255,7 @@ def _text(name: str, packages: Packages, entries: Sequence[Locked], interpreter:
     made_for = describe_target(interpreter)
     if name.endswith(".txt"):
         return lockfile.requirements_text(entries, made_for, inputs)
-    return lockfile.pylock_text(packages, made_for, inputs)
+    return pylock.text(packages, made_for, inputs)
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,11 +10,11 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import EnvError, Problem, WheelhouseError
 from ..fingerprint import fingerprint
@@ -25,12 +25,13 @@ from ..lock.lockfile import Locked, requirements_text
 from ..recipe import Recipe
 from ..source import Source
 from ..target import Interpreter
-from . import backend, conflicts, download
-from .backend import Build, Lay, Tools
+from . import conflicts, download
 from .download import Wanted
-from .vcs import check_out
 from .wheel import Facts, fits
 from .wheel_cache import Stored, WheelCache, file_sha256
+
+if TYPE_CHECKING:
+    from .backend import Build, Lay, Tools
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,23 @@ class _Work:
         twice = [Problem(one.name, "is there twice.", "Take it out of the lock.") for one, other in pairwise(wheels) if one.name == other.name]
         if twice:
             raise EnvError("the lock holds the project itself", twice)
-        problems = conflicts.find([wheel.facts for wheel in wheels], self.lock.declared, self.interpreter.environment)
+        problems = self._conflicts([wheel.facts for wheel in wheels])
         if problems:
             next_step = f"change what is declared, then {refresh(self.recipe)}"
             raise EnvError("the locked distributions contradict each other", problems, next_step=next_step)
         return Wheelhouse(tuple(wheels))
+
+    def _conflicts(self, distributions: Sequence[Facts]) -> list[Problem]:
+        """What ``conflicts`` finds; that it finds nothing is known when the same was asked before."""
+        environment = self.interpreter.environment
+        went_in = [*map(asdict, distributions), *map(str, self.lock.declared), environment, conflicts.code()]
+        key = hashlib.sha256(canonical(went_in)).hexdigest()
+        if self.cache.note("agree", key):
+            return []
+        problems = conflicts.find(distributions, self.lock.declared, environment)
+        if not problems:
+            self.cache.write_note("agree", key, True)
+        return problems
 
     @cached_property
     def tools(self) -> Tools | None:
@@ -128,6 +141,8 @@ class _Work:
         lock = self.lock.build
         if lock is None:
             return None
+        from .backend import Tools
+
         remedy = "Build requirements have to be wheels."
         odd = [Problem(str(entry), "is no file with a hash.", remedy) for entry in lock.entries if entry.kind != "file"]
         if odd:
@@ -152,13 +167,17 @@ class _Work:
     def _wheel(self, entry: Locked, stored: Stored | None) -> Wheel:
         if stored is not None and stored.facts is not None:
             return Wheel(stored.path, stored.sha256, stored.facts, Origin("wheel", stored.sha256))
+        from . import backend  # slow to import, and seldom wanted
+
         what = f"building {entry}"
         build = backend.pip_wheel(what, self.interpreter, lambda: self.tools)
         if stored is not None:
             archive = stored.path
             return self._built(what, Origin("sdist", stored.sha256), lambda into: backend.unpack_sdist(archive, into), build, entry.subdirectory)
         if entry.kind == "vcs":
-            return self._built(what, Origin("vcs", entry.commit), lambda into: check_out(entry, into), build, entry.subdirectory)
+            from . import vcs
+
+            return self._built(what, Origin("vcs", entry.commit), lambda into: vcs.check_out(entry, into), build, entry.subdirectory)
         tree = self.lock.base / entry.path
         if not tree.is_dir():
             problem = Problem(entry.path, "is not in the source.", f"{entry.name} is locked to it.")
@@ -166,6 +185,8 @@ class _Work:
         return self._built(what, Origin("directory", fingerprint(tree)), self._copied(tree), build, "")
 
     def _project(self) -> Wheel:
+        from . import backend
+
         what = f"building {self.recipe.name} as a wheel"
         # The exported tree has no git history: back ends that ask it for the version are told.
         told = {"SETUPTOOLS_SCM_PRETEND_VERSION": self.source.version, "PBR_VERSION": self.source.version}
@@ -183,6 +204,10 @@ class _Work:
 
     def _built(self, what: str, origin: Origin, lay: Lay, build: Build, subdirectory: str) -> Wheel:
         """The wheel built from ``origin``, if it was built before with the same tools for the same target; else built now."""
+        from importlib.metadata import version
+
+        from . import backend
+
         tools = self.lock.build.digest if self.lock.build else ""
         made_by = [__version__, *(f"{name} {version(name)}" for name in ("pip", "build", "virtualenv"))]
         key = hashlib.sha256(canonical([origin.kind, origin.id, subdirectory, tools, self.interpreter.identity, made_by])).hexdigest()
@@ -207,10 +232,11 @@ class _Work:
             raise WheelhouseError("the recipe does not let these be built", problems, next_step=refresh(self.recipe))
 
     def _refuse_foreign(self, wheels: Sequence[Wheel]) -> None:
+        tags = frozenset(self.interpreter.tags)
         problems = [
             Problem(wheel.filename, f"is not for Python {self.interpreter.python} on {self.interpreter.platform}.", "Lock again for this target.")
             for wheel in wheels
-            if not fits(wheel.filename, self.interpreter.supported)
+            if not fits(wheel.filename, tags)
         ]
         if problems:
             raise WheelhouseError("wheels for another platform", problems, next_step=refresh(self.recipe))

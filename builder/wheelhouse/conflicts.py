@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+import packaging
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -40,6 +42,11 @@ def find(distributions: Iterable[Facts], asked: Iterable[Requirement], environme
             problems += _missing(_label(distribution) + (f"[{extra}]" if extra else ""), requirement, known)
             waiting += [(canonicalize_name(requirement.name), canonicalize_name(wanted)) for wanted in requirement.extras]
     return sorted(set(problems), key=lambda problem: (problem.where, problem.what))
+
+
+def code() -> list[str]:
+    """What an answer depends on beside the question: this module and ``packaging``."""
+    return [Path(__file__).read_text(), packaging.__version__]
 
 
 def _missing(who: str, requirement: Requirement, known: Mapping[str, Facts]) -> list[Problem]:

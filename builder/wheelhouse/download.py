@@ -10,15 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import tomli_w
-
 from ..errors import Problem, WheelhouseError
 from ..install_release.manifest import canonical
 from ..lock.lockfile import Locked, requirements_text
 from ..pip import OLDEST_OWN, command, environment, pip, yanked
 from ..run import run
 from ..target import Interpreter
-from . import guard
 from .wheel_cache import Stored, WheelCache, file_sha256
 
 _ONLY_WHEELS = ["--only-binary", ":all:"]
@@ -75,6 +72,8 @@ def _choice(entry: Locked, interpreter: Interpreter) -> str:
 
 def _download(entries: Sequence[Locked], options: Sequence[str], index_options: Sequence[str], interpreter: Interpreter, scratch: Path) -> None:
     """Have pip put the files of ``entries`` into ``scratch``. The back end of a source archive, which pip runs on the way, runs offline."""
+    from . import guard
+
     python = guard.make(interpreter, Path(tempfile.mkdtemp(dir=scratch)))
     argv = [*command(interpreter, python), "download", "--no-deps", "--dest", str(scratch), *options]
     if all(entry.url.startswith(("https://", "http://")) and entry.filename.endswith(".whl") for entry in entries) and _urls_will_do(interpreter):
@@ -116,6 +115,8 @@ def _pylock(entries: Sequence[Locked]) -> str:
         {"name": entry.name, "version": entry.version, "wheels": [{"name": entry.filename, "url": entry.url, "hashes": {"sha256": entry.hashes[0]}}]}
         for entry in entries
     ]
+    import tomli_w
+
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "build-release", "packages": packages})
 
 

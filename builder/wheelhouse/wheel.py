@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.metadata import parse_email
-from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from ..errors import Problem, WheelhouseError
+from ..target import wheel_tags
 
 _CHUNK = 1 << 20
 _UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
@@ -32,6 +30,8 @@ class Facts:
 
 def read(path: Path) -> Facts:
     """Read every byte of the wheel at ``path`` once. Raises ``WheelhouseError`` when it is damaged or not what its name says."""
+    from packaging.metadata import parse_email  # what is in the cache was read before
+
     try:
         name, version, _, _ = parse_wheel_filename(path.name)
     except (InvalidWheelFilename, InvalidVersion) as error:
@@ -61,9 +61,9 @@ def read(path: Path) -> Facts:
     )
 
 
-def fits(filename: str, supported: Iterable[Tag]) -> bool:
-    """Whether a wheel of this name can be installed where the ``supported`` tags are."""
-    return not parse_wheel_filename(filename)[3].isdisjoint(supported)
+def fits(filename: str, tags: frozenset[str]) -> bool:
+    """Whether a wheel of this name can be installed where ``tags`` are supported."""
+    return not wheel_tags(filename).isdisjoint(tags)
 
 
 def _is_of(metadata: str, name: str, version: Version) -> bool:
