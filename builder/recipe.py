@@ -18,14 +18,19 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from .errors import Problem, RecipeError
-from .install_release.manifest import ENV_KINDS, NAME, VERSION, safe_relative
+from .install_release import declared
+from .install_release.declared import KINDS, LONGEST, MOMENTS, TRIGGERS, VERDICTS, Conflict, Copied, Health, Hook, Overlay, Service
+from .install_release.manifest import ENV_KINDS
+from .install_release.spelling import NAME, VERSION, safe_relative
 
 __all__ = ["BuildStep", "Dependencies", "EnvSpec", "HostSpec", "PythonSpec", "Recipe", "SourceSpec", "load"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 Reader = Callable[[object, str], T]
 RECIPE_PREFIX = "recipe:"
 _REQUIRED: Any = object()
+_PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")  # PEP 751; packaging's own function takes 35 ms to import
 
 
 class _Wrong(Exception):
@@ -53,10 +58,13 @@ def _flag(value: object, where: str) -> bool:
     return value
 
 
-def _whole(value: object, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1000:
-        raise _Wrong(Problem(where, f"must be a whole number from 1 to 1000, not {_shown(value)}."))
-    return value
+def _whole(least: int, most: int) -> Reader[int]:
+    def read(value: object, where: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise _Wrong(Problem(where, f"must be a whole number from {least} to {most}, not {_shown(value)}."))
+        return value
+
+    return read
 
 
 def _matching(pattern: re.Pattern[str], words: str) -> Reader[str]:
@@ -147,10 +155,8 @@ def _distribution(value: object, where: str) -> str:
 
 
 def _lock(value: object, where: str) -> str:
-    from packaging.pylock import is_valid_pylock_path
-
     text = _in_tree_or_recipe(value, where)
-    if not text.endswith(".txt") and not is_valid_pylock_path(Path(text.removeprefix(RECIPE_PREFIX))):
+    if not text.endswith(".txt") and not _PYLOCK.fullmatch(text.removeprefix(RECIPE_PREFIX).rpartition("/")[2]):
         raise _Wrong(Problem(where, f"must be named pylock.toml, pylock.NAME.toml (no dot in NAME) or end in .txt, {_shown(text)} is not."))
     return text
 
@@ -190,6 +196,32 @@ def _several(read: Reader[T]) -> Reader[tuple[T, ...]]:
     return read_all
 
 
+def _mapping(value: object, where: str) -> Mapping[str, str]:
+    """A table of strings by string, in the order of the file."""
+    if not isinstance(value, dict):
+        raise _Wrong(Problem(where, f"must be a table, not {_word(value)}."))
+    problems = [
+        Problem(f'{where}."{name}"', f"must be a string, not {_word(content)}.") for name, content in value.items() if not isinstance(content, str)
+    ]
+    if problems:
+        raise _Wrong(*problems)
+    return {name.rstrip("/").removeprefix("./"): content for name, content in value.items()}
+
+
+def _verdicts(value: object, where: str) -> Mapping[str, str]:
+    """What to do, by glob."""
+    found = _mapping(value, where)
+    problems: list[Problem] = []
+    for name, content in found.items():
+        try:
+            _one_of(*VERDICTS)(content, f'{where}."{name}"')
+        except _Wrong as wrong:
+            problems += wrong.problems
+    if problems:
+        raise _Wrong(*problems)
+    return found
+
+
 def _variables(value: object, where: str) -> Mapping[str, str]:
     if not isinstance(value, dict):
         raise _Wrong(Problem(where, f"must be a table, not {_word(value)}."))
@@ -227,6 +259,19 @@ def _table(kind: type[T]) -> Reader[T]:
         if problems:
             raise _Wrong(*problems)
         return kind(**made)
+
+    return read
+
+
+def _declares(kind: type[S], make: Callable[[S], T], check: Callable[[T], Iterable[Problem]]) -> Reader[T]:
+    """A table of the keys of ``kind``, made into what the manifest holds; ``check`` says what no single key can, by its key."""
+
+    def read(value: object, where: str) -> T:
+        made = make(_table(kind)(value, where))
+        problems = [dataclasses.replace(problem, where=_join(where, problem.where)) for problem in check(made)]
+        if problems:
+            raise _Wrong(*problems)
+        return made
 
     return read
 
@@ -321,6 +366,85 @@ class HostSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OverlaySpec:
+    """How ``etc/`` reaches the system: what is copied, by path below it; what to do about edits of the host's own, by glob."""
+
+    copied: Mapping[str, str] = _key(_mapping, {})
+    on_conflict: Mapping[str, str] = _key(_verdicts, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSpec:
+    """A service, as ``declared.Service`` has it. ``restart_on`` None: what its kind is restarted for."""
+
+    name: str = _key(_text)
+    kind: str = _key(_one_of(*KINDS))
+    unit: str = _key(_text, "")
+    program: str = _key(_text, "")
+    app: str = _key(_text, "")
+    config: tuple[str, ...] = _key(_several(_relative), ())
+    restart_on: tuple[str, ...] | None = _key(_several(_one_of(*TRIGGERS)), None)
+    user: bool = _key(_flag, False)
+    modules: tuple[str, ...] = _key(_several(_text), ())
+    stop_deadline: int = _key(_whole(0, LONGEST), 0)
+    deadline: int = _key(_whole(1, LONGEST), 60)
+    check: tuple[str, ...] = _key(_words, ())
+    enable: tuple[str, ...] = _key(_words, ())
+    reload: tuple[str, ...] = _key(_words, ())
+    restart: tuple[str, ...] = _key(_words, ())
+    disable: tuple[str, ...] = _key(_words, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookSpec:
+    """A command at one moment of a flip."""
+
+    when: str = _key(_one_of(*MOMENTS))
+    run: tuple[str, ...] = _key(_words)
+    deadline: int = _key(_whole(1, LONGEST), 300)
+    once: bool = _key(_flag, False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthSpec:
+    """How to tell that a release serves. ``status`` and ``reports_id`` None: 200 and true where a url is asked."""
+
+    url: str = _key(_text, "")
+    socket: str = _key(_text, "")
+    tcp: str = _key(_text, "")
+    command: tuple[str, ...] = _key(_words, ())
+    status: int | None = _key(_whole(100, 599), None)
+    body: str = _key(_text, "")
+    reports_id: bool | None = _key(_flag, None)
+    passes: int = _key(_whole(1, 100), 3)
+    deadline: int = _key(_whole(1, 3600), 60)
+
+
+def _overlay(spec: OverlaySpec) -> Overlay:
+    copied = tuple(Copied(path, to) for path, to in sorted(spec.copied.items()))
+    return Overlay(copied, tuple(Conflict(path, verdict) for path, verdict in sorted(spec.on_conflict.items())))
+
+
+def _service(spec: ServiceSpec) -> Service:
+    restart_on = KINDS[spec.kind].restart_on if spec.restart_on is None else spec.restart_on
+    return Service(**{**_given(spec), "restart_on": restart_on})
+
+
+def _hook(spec: HookSpec) -> Hook:
+    return Hook(**_given(spec))
+
+
+def _health(spec: HealthSpec) -> Health:
+    status = (200 if spec.url else 0) if spec.status is None else spec.status
+    reports_id = bool(spec.url) if spec.reports_id is None else spec.reports_id
+    return Health(**{**_given(spec), "status": status, "reports_id": reports_id})
+
+
+def _given(spec: Any) -> dict[str, Any]:
+    return {item.name: getattr(spec, item.name) for item in dataclasses.fields(spec)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole recipe. ``path`` is absolute; ``version`` None means: what ``git describe`` says."""
 
@@ -328,14 +452,19 @@ class Recipe:
     name: str = _key(_matching(NAME, "1 to 64 lower-case letters, digits, '.', '_' or '-'"))
     version: str | None = _key(_matching(VERSION, "letters, digits and . + ! _ -"), None)
     root: str = _key(_absolute, "")
-    keep_releases: int = _key(_whole, 5)
+    keep_releases: int = _key(_whole(1, 1000), 5)
     etc: str | None = _key(_in_tree_or_recipe, None)
+    rollback_safe_to: str = _key(_matching(VERSION, "a version: letters, digits and . + ! _ -"), "")
     source: SourceSpec = _key(_table(SourceSpec), SourceSpec())
     python: PythonSpec = _key(_table(PythonSpec), PythonSpec())
     dependencies: Dependencies = _key(_table(Dependencies), Dependencies())
     env: EnvSpec = _key(_table(EnvSpec), EnvSpec())
     build: tuple[BuildStep, ...] = _key(_several(_table(BuildStep)), ())
     host: HostSpec = _key(_table(HostSpec), HostSpec())
+    overlay: Overlay = _key(_declares(OverlaySpec, _overlay, declared.overlay_problems), Overlay())
+    services: tuple[Service, ...] = _key(_several(_declares(ServiceSpec, _service, declared.service_problems)), ())
+    hooks: tuple[Hook, ...] = _key(_several(_declares(HookSpec, _hook, declared.hook_problems)), ())
+    health: Health = _key(_declares(HealthSpec, _health, declared.health_problems), Health())
 
     @property
     def directory(self) -> Path:
@@ -383,7 +512,18 @@ def load(path: Path) -> Recipe:
 
 def keys(kind: Any = Recipe, where: str = "") -> Iterator[str]:
     """Every key a recipe can have, dotted: ``env.kind``, ``build.run``."""
-    tables = {"source": SourceSpec, "python": PythonSpec, "dependencies": Dependencies, "env": EnvSpec, "build": BuildStep, "host": HostSpec}
+    tables: Mapping[str, Any] = {
+        "source": SourceSpec,
+        "python": PythonSpec,
+        "dependencies": Dependencies,
+        "env": EnvSpec,
+        "build": BuildStep,
+        "host": HostSpec,
+        "overlay": OverlaySpec,
+        "services": ServiceSpec,
+        "hooks": HookSpec,
+        "health": HealthSpec,
+    }
     for item in dataclasses.fields(kind):
         if "read" in item.metadata:
             yield _join(where, item.name)
@@ -430,6 +570,12 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
         yield Problem("host.linked_files", f"{_shown(path)} is in linked_dirs too.")
     for path in _twice([path for step in recipe.build for path in step.outputs]):
         yield Problem("build", f"{_shown(path)} is an output of two steps.")
+    yield from declared.doubles(recipe.services)
+    if recipe.etc is None:
+        named = [("overlay.copied", each.path) for each in recipe.overlay.copied]
+        named += [(f"services[{number}].config", path) for number, service in enumerate(recipe.services) for path in service.config]
+        for where, path in named:
+            yield Problem(where, f'{_shown(path)} is a path below etc/, and there is none: say etc = "…" at the top.')
 
 
 def _did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.artifact import Built, write
 from builder.artifact.layers import Tree, pack
-from builder.install_release.manifest import TOPS, Env, Libc, Manifest, Range, Requires, Tail, Target
+from builder.install_release.manifest import TOPS, Env, Health, Libc, Manifest, Overlay, Range, Requires, Tail, Target
 from builder.zipapp import installer
 
 Content = str | bytes | tuple[int, bytes] | Path | None  # text, bytes, (mode, bytes), a link's target, an empty directory
@@ -36,6 +36,11 @@ FACTS = Manifest(
     target=THIS_TARGET,
     env=Env("venv", True),
     requires=Requires((), (), (), (), 1 << 16, 64),
+    overlay=Overlay(),
+    services=(),
+    hooks=(),
+    health=Health(),
+    rollback_safe_to="",
     layers=(),
     installer=NOWHERE,
     end=NOWHERE,

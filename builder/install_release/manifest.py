@@ -15,7 +15,16 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from typing import Any, get_type_hints
 
+from . import declared
+from .declared import Conflict as Conflict
+from .declared import Copied as Copied
+from .declared import Health as Health
+from .declared import Hook as Hook
+from .declared import Overlay as Overlay
+from .declared import Service as Service
 from .errors import ArtifactError, Problem
+from .spelling import NAME, VERSION
+from .spelling import safe_relative as safe_relative
 
 FORMAT = 1
 MAX_BYTES = 8 << 20  # of a manifest
@@ -124,7 +133,10 @@ class Tail:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One release, described. Times are whole seconds since 1970 (UTC); nothing in it depends on when or by whom it was built."""
+    """One release, described. Times are whole seconds since 1970 (UTC); nothing in it depends on when or by whom it was built.
+
+    ``rollback_safe_to``: the oldest version that can run with the data as this release leaves them, or "".
+    """
 
     format: int
     minimum_installer: str
@@ -137,6 +149,11 @@ class Manifest:
     target: Target
     env: Env
     requires: Requires
+    overlay: Overlay
+    services: tuple[Service, ...]
+    hooks: tuple[Hook, ...]
+    health: Health
+    rollback_safe_to: str
     layers: tuple[Layer, ...]
     installer: Range
     end: Range
@@ -248,8 +265,6 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
-VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}")
 _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -277,6 +292,7 @@ def _contradictions(m: Manifest) -> list[Problem]:
             check(safe_relative(path), f"requires.{where}", f"{path!r} is not a relative path")
     for key in m.requires.env:
         check(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key), "requires.env", f"{key!r} is no name of a variable")
+    found += declared.contradictions(m.overlay, m.services, m.hooks, m.health, m.rollback_safe_to)
     position = 0
     names: set[str] = set()
     ranges: list[tuple[str, Range, int]] = [("installer", m.installer, m.installer.bytes)]
@@ -297,21 +313,3 @@ def _contradictions(m: Manifest) -> list[Problem]:
     check(m.installer.bytes <= MAX_SEGMENT_BYTES and m.installer.size <= MAX_SEGMENT_BYTES, "installer", "is too long")
     check(m.tail.crc32 < 1 << 32, "tail.crc32", "is no 32-bit number")
     return found
-
-
-# Most paths are of these letters: one match instead of a walk over the parts, which tables of 200 000 lines feel.
-_PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.,@+=~-]{1,255}(?:/(?!\Z)|\Z))+")
-
-
-def safe_relative(path: str) -> bool:
-    """Whether ``path`` stays below the directory that it is relative to: no root, no ``..``, no empty part, no control character."""
-    if _PLAIN.fullmatch(path):
-        return len(path) <= 4096 and path.count("/") < 128
-    parts = path.split("/")
-    return (
-        bool(path)
-        and len(path.encode("utf-8", "surrogatepass")) <= 4096
-        and len(parts) <= 128
-        and all(part not in ("", ".", "..") and len(part.encode("utf-8", "surrogatepass")) <= 255 for part in parts)
-        and path.isprintable()
-    )
