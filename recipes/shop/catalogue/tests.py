@@ -2,7 +2,7 @@ from decimal import Decimal
 from io import StringIO
 
 from django.core.management import call_command
-from django.test import TestCase, override_settings
+from django.test import Client, TestCase, override_settings
 
 from .models import Product
 
@@ -25,7 +25,9 @@ class PageTests(TestCase):
     def test_page_and_health_show_the_release(self):
         """Both say which release answers."""
         self.assertContains(self.client.get("/"), "release 20261123101112-1a2b3c4d5e6f")
-        self.assertEqual(self.client.get("/healthz").json(), {"release": "20261123101112-1a2b3c4d5e6f", "products": 0})
+        health = self.client.get("/health")
+        self.assertEqual(health.json(), {"release": "20261123101112-1a2b3c4d5e6f", "products": 0})
+        self.assertEqual(health.headers["X-Release-Id"], "20261123101112-1a2b3c4d5e6f")
 
     def test_page_links_the_style_sheet(self):
         """The style sheet that the page names is there."""
@@ -34,8 +36,17 @@ class PageTests(TestCase):
         self.assertIn(b"border-collapse", response.getvalue())
         response.close()
 
-    def test_pages_can_only_be_read(self):
-        """No page takes a POST."""
+    def test_buying_takes_one_from_the_stock(self):
+        """What is bought is gone from the stock, and the page is shown again; nothing can be bought that is not there."""
+        Product.objects.create(name="Spoon", price=Decimal("1.20"), stock=1)
+        self.assertRedirects(self.client.post("/buy", {"product": "Spoon"}), "/")
+        self.assertEqual(Product.objects.get(name="Spoon").stock, 0)
+        self.assertEqual(self.client.post("/buy", {"product": "Spoon"}).status_code, 409)
+        self.assertEqual(Product.objects.get(name="Spoon").stock, 0)
+
+    def test_only_the_page_that_was_served_can_buy(self):
+        """A POST without the page's token is refused, and a page that is read takes no POST."""
+        self.assertEqual(Client(enforce_csrf_checks=True).post("/buy", {"product": "Spoon"}).status_code, 403)
         self.assertEqual(self.client.post("/").status_code, 405)
 
     @override_settings(SECURE_SSL_REDIRECT=True)
@@ -43,6 +54,7 @@ class PageTests(TestCase):
         """Behind nginx a request that came without TLS is redirected, one that came with it is served."""
         self.assertEqual(self.client.get("/").status_code, 301)
         self.assertEqual(self.client.get("/", headers={"X-Forwarded-Proto": "https"}).status_code, 200)
+        self.assertEqual(self.client.get("/health").status_code, 200)  # asked on the host itself, past nginx
 
 
 class CommandTests(TestCase):

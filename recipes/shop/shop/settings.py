@@ -12,7 +12,7 @@ SECRET_KEY = os.environ.get("SECRET_KEY") or ("only-for-development" if DEBUG el
 if not SECRET_KEY:
     raise ImproperlyConfigured("SECRET_KEY is not set: put it into shared/env on a host, or set DEBUG=1 to try the site out.")
 
-ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost 127.0.0.1").split()
+ALLOWED_HOSTS = [*os.environ.get("ALLOWED_HOSTS", "localhost").split(), "127.0.0.1"]  # where the health check asks
 CSRF_TRUSTED_ORIGINS = os.environ.get("CSRF_TRUSTED_ORIGINS", "").split()
 
 # bin/run sets both; without it this is a development checkout.
@@ -31,7 +31,9 @@ ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 
-# var/ is one of the recipe's linked_dirs: it leads to shared/var on a host and outlives every release.
+# var/ is one of the recipe's linked_dirs: it leads to shared/var on a host and outlives every release. Where the site runs as a user of its
+# own, both it and the one who deploys (and migrates) write there: they share a group, and what one makes the other may write.
+os.umask(0o007)
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -57,6 +59,7 @@ USE_TZ = True
 HTTPS = not DEBUG and os.environ.get("HTTPS", "1") == "1"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = ["^health$"]  # asked on the host itself, past nginx
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # whether all of a domain is HTTPS only is for its owner to say
 CSRF_COOKIE_SECURE = HTTPS

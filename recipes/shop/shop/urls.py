@@ -4,5 +4,6 @@ from catalogue import views
 
 urlpatterns = [
     path("", views.index, name="index"),
-    path("healthz", views.health, name="health"),
+    path("buy", views.buy, name="buy"),
+    path("health", views.health, name="health"),
 ]
