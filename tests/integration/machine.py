@@ -14,7 +14,6 @@ from tests.conftest import missing
 from .host import ENVIRONMENT, Host, children, wait_until
 from .rootfs import root_file_system
 
-
 PACKAGES = (
     *("python3", "systemd", "systemd-sysv", "dbus", "libpam-systemd", "sudo", "cron", "logrotate"),
     *("supervisor", "nginx-light", "apache2", "openssl", "wrk"),
