@@ -6,7 +6,6 @@ Whatever is slow to import is imported by the command that needs it: ``--help`` 
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import io
 import json
@@ -14,7 +13,6 @@ import os
 import shlex
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -107,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _SYSTEM:
             return _refuse(_from_system(error), as_json)
+        import traceback
+
         traceback.print_exc()
         what = traceback.format_exception_only(error)[-1].strip()
         problem = Problem("unexpected", what, "This is a fault of build-release: report it with the lines that stand on standard error.")
@@ -129,6 +129,8 @@ def _refuse_mistyped(word: str) -> None:
     path = Path(word)
     if word.startswith("-") or path.exists() or path.name != word or path.suffix:
         return
+    import difflib
+
     close = difflib.get_close_matches(word, _BY_NAME, 1)
     hint = f"Did you mean the command {close[0]}?" if close else f"The commands are {', '.join(_BY_NAME)}."
     raise UsageError(f"{word} is neither a recipe nor a command", [Problem(word, "does not exist.", hint)], next_step="build-release --help")

@@ -12,15 +12,19 @@ from .install_release.manifest import canonical
 def fingerprint(root: Path) -> str:
     """A hash of all that a layer records of the files below ``root``: path, kind, executable or not, contents or target."""
     found: list[list[str]] = []
-    for directory, names, files in os.walk(root):
-        for name in [*names, *files]:
-            path = Path(directory, name)
-            where = os.fsencode(path.relative_to(root)).hex()
-            if path.is_symlink():
-                found.append([where, "link", os.fsencode(os.readlink(path)).hex()])
-            elif path.is_dir():
-                found.append([where, "dir"])
-            else:
-                with path.open("rb") as file:
-                    found.append([where, "755" if os.access(path, os.X_OK) else "644", hashlib.file_digest(file, "sha256").hexdigest()])
+    waiting = [b""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(os.path.join(os.fsencode(root), below)) as entries:
+            for entry in entries:
+                path = below + entry.name
+                if entry.is_symlink():
+                    found.append([path.hex(), "link", os.readlink(entry.path).hex()])
+                elif entry.is_dir():
+                    found.append([path.hex(), "dir"])
+                    waiting.append(path + b"/")
+                else:
+                    with open(entry.path, "rb", buffering=0) as file:
+                        digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    found.append([path.hex(), "755" if os.access(entry.path, os.X_OK) else "644", digest])
     return hashlib.sha256(canonical(sorted(found))).hexdigest()

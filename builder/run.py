@@ -86,9 +86,10 @@ def run(
     if _ended.is_set():
         raise error(f"{what} failed: interrupted before it began")
     command = (*no_network(), *words) if offline else words
-    with tempfile.TemporaryFile() as stdin:
-        stdin.write(input)
-        stdin.seek(0)
+    with tempfile.TemporaryFile() if input else open(os.devnull, "rb") as stdin:
+        if input:
+            stdin.write(input)
+            stdin.seek(0)
         try:
             process = subprocess.Popen(
                 command,

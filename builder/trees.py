@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from .artifact.layers import Tree
 from .env.bytecode import compile_tree
 from .env.keys import key
 from .errors import Problem, RecipeError, SourceError
 from .fingerprint import fingerprint
-from .recipe import RECIPE_PREFIX, Recipe
+from .install_release.declared import matching
+from .recipe import RECIPE_PREFIX, Recipe, did_you_mean
 from .source import credentials
 from .target import Interpreter
 
@@ -25,7 +28,7 @@ def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
     """The layer ``src``: the exported ``tree`` as it is, and byte code that notices when an operator edits a file."""
 
     def make(root: Path) -> None:
-        copy(tree, root / "src")
+        shutil.copytree(tree, root / "src", symlinks=True, copy_function=_link)
         if recipe.env.byte_code:
             compile_tree(interpreter, root / "src", "checked-hash")
 
@@ -42,11 +45,37 @@ def configuration(tree: Path, recipe: Recipe) -> Tree | None:
     path = recipe.locate(recipe.etc, tree)
     if not path.is_dir():
         raise RecipeError("the recipe names a directory that is not there", [Problem("etc", f'"{recipe.etc}" is no directory of the source.')])
+    if missing := tuple(_missing(path, recipe)):
+        raise RecipeError(f'the recipe names configuration that "{recipe.etc}" does not hold', missing)
     # That of the source was looked at with the rest of it.
     found = credentials.scan(path, recipe.secrets_allowed) if recipe.etc.startswith(RECIPE_PREFIX) else ()
     if found:
         raise SourceError(f'the system configuration, "{recipe.etc}", holds what must not be packed', found)
     return Tree("etc", "etc", key(fingerprint(path)), lambda root: copy(path, root / "etc"))
+
+
+def _link(source: str, target: str) -> None:
+    """The same file twice: nobody writes to it any more. But for byte code, which the compiler makes anew."""
+    if source.endswith(".pyc"):
+        shutil.copy(source, target)
+    else:
+        os.link(source, target)
+
+
+def _missing(etc: Path, recipe: Recipe) -> Iterator[Problem]:
+    """What the recipe says of paths below ``etc`` that none of them is, with the one that may have been meant."""
+    files = sorted(path.relative_to(etc).as_posix() for path in etc.rglob("*") if not path.is_dir())
+    folders = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
+    for copied in recipe.overlay.copied:
+        if copied.path not in folders and copied.path not in files:
+            yield Problem("overlay.copied", f'"{copied.path}" is no file or directory of it.', did_you_mean(copied.path, [*files, *folders]))
+    for conflict in recipe.overlay.on_conflict:
+        if not matching(files, conflict.path):
+            yield Problem("overlay.on_conflict", f'"{conflict.path}" matches no file of it.', did_you_mean(conflict.path, files))
+    for service in recipe.services:
+        for pattern in service.config:
+            if not matching(files, pattern):
+                yield Problem(f"services.{service.name}.config", f'"{pattern}" matches no file of it.', did_you_mean(pattern, files))
 
 
 def copy(tree: Path, into: Path) -> None:

@@ -81,18 +81,17 @@ def find(place: Path, where: str) -> Repository:
     if not place.is_dir():
         raise SourceError("there is no such source", [Problem(where, f"{place} is no directory.")])
     questions = ["--is-bare-repository", "--is-inside-work-tree", "--absolute-git-dir", "--git-common-dir"]
-    questions += ["--is-shallow-repository", "--show-object-format"]
+    questions += ["--is-shallow-repository", "--show-object-format", "--show-toplevel"]
     said = git("rev-parse", *questions, what="looking for the repository", cwd=place, check=False)
-    if said.returncode:
+    answers = said.text.split("\n", 6)
+    if len(answers) < 7:  # the last question is one too many where there is no working tree, and git says so after all others
         raise _not_found(said, place, where)
-    bare, inside, directory, common, shallow, algorithm = said.text.splitlines()
+    bare, inside, directory, common, shallow, algorithm, top = answers
     if bare == inside == "false":
         raise SourceError("this is the inside of a repository", [Problem(where, f"{place} is git's own directory.", "Name the working tree.")])
-    top = None
-    if inside == "true":
-        top = Path(git("rev-parse", "--show-toplevel", what="looking for the working tree", cwd=place).text.rstrip("\n"))
     # The common directory is told relative to the working directory.
-    return Repository(Path(directory), (place / common).resolve(), top, shallow == "true", algorithm)
+    working = Path(top.rstrip("\n")) if inside == "true" else None
+    return Repository(Path(directory), (place / common).resolve(), working, shallow == "true", algorithm)
 
 
 def inside_of(directory: Path) -> Repository:

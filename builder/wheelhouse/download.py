@@ -34,7 +34,8 @@ class Wanted:
 
 def fetch(wanted: Wanted, interpreter: Interpreter, cache: WheelCache) -> dict[str, Stored]:
     """Every file that is ``wanted``, by the name of its distribution. Raises ``WheelhouseError``."""
-    needed = missing(wanted.entries, interpreter, cache)
+    found = {entry.name: _cached(entry, interpreter, cache) for entry in wanted.entries}
+    needed = tuple(entry for entry in wanted.entries if found[entry.name] is None)
     if needed:
         with cache.scratch() as scratch:
             # Asking pip for source runs it: only of those that the recipe names.
@@ -46,7 +47,7 @@ def fetch(wanted: Wanted, interpreter: Interpreter, cache: WheelCache) -> dict[s
                 pins = wanted.build_pins()
                 _download(source, ["--build-constraint", str(pins)] if pins else [], wanted.index_options, interpreter, scratch)
             _take_in(needed, scratch, interpreter, cache)
-    found = {entry.name: _cached(entry, interpreter, cache) for entry in wanted.entries}
+        found |= {entry.name: _cached(entry, interpreter, cache) for entry in needed}
     lost = [name for name, stored in found.items() if stored is None]
     if lost:
         raise WheelhouseError("the download failed", [Problem(name, "was not downloaded, though pip did not say why.") for name in lost])
