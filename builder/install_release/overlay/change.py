@@ -1,0 +1,92 @@
+"""The words of the overlay: what a file is, how it changes, what was decided about it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import InstallError, Problem
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file is: ``sha256`` of its bytes, ``mode`` like ``644``. Its ``group`` is kept, but makes no difference (-1: not known)."""
+
+    sha256: str
+    mode: str
+    group: int = field(default=-1, compare=False)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file of the system, before and after a flip. None stands for: not there.
+
+    ``path`` is absolute, ``etc`` the path below ``etc/`` that it comes from. ``old`` is what is live, ``new`` what will be; both the same: the file
+    stays, and only the ledger changes. ``source``: where the bytes of ``new`` are, relative to the root. ``laid``: what the release lays down
+    there (not what is live, where an edit was kept); None: the path is given up. ``before``: what was there before any release came.
+    ``edited``: ``old`` is not what was laid down last. ``beside``: the path that this one was put beside, for a second version of it.
+    ``directories``: those above it that have to be made, outermost first.
+    """
+
+    path: str
+    etc: str
+    old: Content | None
+    new: Content | None
+    source: str = ""
+    laid: Content | None = None
+    before: Content | None = None
+    edited: bool = False
+    beside: str = ""
+    directories: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the journal."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Change:
+        """The reverse. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
+        contents = {name: content_from_json(value[name]) for name in ("old", "new", "laid", "before")}
+        return cls(**{**value, **contents, "directories": tuple(value["directories"])})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided about one file, for people. ``path`` is absolute, ``etc`` below ``etc/``; ``words`` say why, and what to do.
+
+    ``kind``: untouched, new, changed, removed, restored (what was there comes back), kept (an edit of this host), saved (an edit, beside the new
+    file), beside (the new file, beside the edit), conflict (refused). ``linked``: the file is only linked, and flips with the release.
+    """
+
+    path: str
+    etc: str
+    kind: str
+    words: str = ""
+    linked: bool = False
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """All that a flip would do to the system's files. With ``refusals`` it may not be done."""
+
+    changes: tuple[Change, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    refusals: tuple[Problem, ...] = ()
+
+
+class OverlayError(InstallError):
+    """A file of the system is not what it was when this was decided, or not what the installer may touch."""
+
+    status = 4
+
+
+def content_from_json(value: Any) -> Content | None:
+    """None for None. Raises ``ValueError`` or ``TypeError`` for what is no content."""
+    if value is None:
+        return None
+    made = Content(**value)
+    if not all(type(part) is str for part in (made.sha256, made.mode)) or type(made.group) is not int or len(made.sha256) != 64:
+        raise ValueError("this is no content of a file")
+    int(made.sha256, 16), int(made.mode, 8)
+    return made
