@@ -73,9 +73,10 @@ def for_target(interpreter: Interpreter, cache: Path) -> bytes:
         pass
     with tempfile.TemporaryDirectory() as scratch:
         for name, source in _sources().items():
+            Path(scratch, name).parent.mkdir(exist_ok=True)
             Path(scratch, name).write_bytes(source)
         written = compile_files(interpreter, Path(scratch), _sources(), "unchecked-hash", "install_release")
-        program = installer({f"{Path(path).name.partition('.')[0]}.py": Path(scratch, path).read_bytes() for path in written})
+        program = installer({_source_of(path): Path(scratch, path).read_bytes() for path in written})
     entry.parent.mkdir(parents=True, exist_ok=True)
     fd, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".")
     with os.fdopen(fd, "wb") as file:
@@ -85,4 +86,10 @@ def for_target(interpreter: Interpreter, cache: Path) -> bytes:
 
 
 def _sources() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(_PACKAGE.glob("*.py"))}
+    return {path.relative_to(_PACKAGE).as_posix(): path.read_bytes() for path in sorted(_PACKAGE.rglob("*.py"))}
+
+
+def _source_of(compiled: str) -> str:
+    """``overlay/__pycache__/place.cpython-311.pyc`` as ``overlay/place.py``: where zipimport looks for it, with a ``c`` at its end."""
+    path = Path(compiled)
+    return (path.parent.parent / f"{path.name.partition('.')[0]}.py").as_posix()
