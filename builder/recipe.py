@@ -81,7 +81,7 @@ def _one_of(*choices: str) -> Reader[str]:
     def read(value: object, where: str) -> str:
         text = _text(value, where)
         if text not in choices:
-            raise _Wrong(Problem(where, f"{_shown(text)} is not one of {', '.join(choices)}.", _did_you_mean(text, choices)))
+            raise _Wrong(Problem(where, f"{_shown(text)} is not one of {', '.join(choices)}.", did_you_mean(text, choices)))
         return text
 
     return read
@@ -578,7 +578,8 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
             yield Problem(where, f'{_shown(path)} is a path below etc/, and there is none: say etc = "…" at the top.')
 
 
-def _did_you_mean(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """The one of ``choices`` that looks most like ``word``, as a question; "" when none does."""
     close = difflib.get_close_matches(word, list(choices), 1, 0.5)
     return f'Did you mean "{close[0]}"?' if close else ""
 
@@ -588,7 +589,7 @@ def _did_you_mean_key(name: str, where: str, here: Iterable[str]) -> str:
     elsewhere = [key for key in keys() if key.rpartition(".")[2] == name]
     if elsewhere:
         return f'Did you mean "{elsewhere[0]}"?' + (" It stands before the first table." if where and "." not in elsewhere[0] else "")
-    return _did_you_mean(name, here)
+    return did_you_mean(name, here)
 
 
 def _shown(value: object) -> str:

@@ -13,10 +13,15 @@ import pytest
 
 from builder import recipe as module
 from builder.errors import RecipeError
+from builder.install_release.declared import Conflict, Copied, Health, Hook, Overlay, Service
 from builder.recipe import BuildStep, Dependencies, EnvSpec, HostSpec, PythonSpec, Recipe, SourceSpec, load
 
 EXAMPLE = Path(__file__).parent.parent / "recipes" / "example.toml"
 COMMENTED_KEY = re.compile(r"^#(?=[a-z_]+ = )", re.MULTILINE)
+
+
+SERVICE = 'etc = "etc"\n[[services]]\nname = "web"\n'
+KINDS_OF_SERVICE = '"{}" is not one of systemd, supervisord, gunicorn, nginx, apache, cron, logrotate, init, command.'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -41,7 +46,7 @@ def dotted(value: Any, where: str = "") -> Iterator[str]:
         name = f"{where}.{key}" if where else key
         yield name
         for table in inner if isinstance(inner, list) else [inner]:
-            if isinstance(table, dict) and name != "build.env":
+            if isinstance(table, dict) and name not in ("build.env", "overlay.copied", "overlay.on_conflict"):
                 yield from dotted(table, name)
 
 
@@ -60,17 +65,19 @@ def test_the_example_is_a_recipe() -> None:
 
 @pytest.mark.parametrize("left_out", ["entry_point", "script"])
 def test_every_commented_key_of_the_example_is_valid(tmp_path: Path, left_out: str) -> None:
-    """All keys of recipes/example.toml can be used as shown, but for the two that exclude each other."""
+    """All keys of recipes/example.toml can be used as shown, but for those that exclude each other."""
     text = COMMENTED_KEY.sub("", EXAMPLE.read_text()).replace('kind = "venv"', 'kind = "pex"')
-    recipe = load(written(tmp_path, re.sub(rf"^{left_out} = .*$", "", text, flags=re.MULTILINE)))
+    recipe = load(written(tmp_path, re.sub(rf"^({left_out}|tcp|command) = .*$", "", text, flags=re.MULTILINE)))
     assert recipe.env.kind == "pex"
 
 
 def test_the_example_shows_the_true_defaults(tmp_path: Path) -> None:
     """A key whose line says "default" and shows a value has that default."""
-    bare = load(written(tmp_path, 'name = "shop"\n[dependencies]\npackages = ["x"]\n[[build]]\nrun = "x"\n'))
+    text = 'name = "shop"\n[dependencies]\npackages = ["x"]\n[[build]]\nrun = "x"\n[[services]]\nname = "x"\nkind = "systemd"\nunit = "x.service"\n'
+    bare = load(written(tmp_path, f'{text}[[hooks]]\nwhen = "pre_flip"\nrun = "x"\n[health]\nurl = "http://localhost/"\n'))
     tables = {"": bare, "[[build]]": bare.build[0], "[dependencies]": bare.dependencies, "[env]": bare.env}
     tables |= {"[source]": bare.source, "[python]": bare.python, "[host]": bare.host}
+    tables |= {"[[services]]": bare.services[0], "[[hooks]]": bare.hooks[0], "[health]": bare.health}
     table, shown, real = "", {}, {}
     for line in EXAMPLE.read_text().splitlines():
         table = line.split()[0] if line.startswith("[") else table
@@ -78,7 +85,7 @@ def test_the_example_shows_the_true_defaults(tmp_path: Path) -> None:
             for key, value in tomllib.loads(line[1:]).items():
                 shown[table, key], real[table, key] = value, getattr(tables[table], key)
     assert shown == real
-    assert len(shown) == 10
+    assert len(shown) == 19
 
 
 # What is read
@@ -94,12 +101,17 @@ def test_a_name_is_enough(tmp_path: Path) -> None:
         root="/srv/shop",
         keep_releases=5,
         etc=None,
+        rollback_safe_to="",
         source=SourceSpec(),
         python=PythonSpec(),
         dependencies=Dependencies(),
         env=EnvSpec(),
         build=(),
         host=HostSpec(),
+        overlay=Overlay(),
+        services=(),
+        hooks=(),
+        health=Health(),
     )
 
 
@@ -148,6 +160,29 @@ def test_an_interpreter_is_a_command_or_a_path(tmp_path: Path, written_as: str, 
     """A path of an interpreter is relative to the recipe's folder, wherever the build is started; a bare name is looked up on PATH."""
     recipe = load(written(tmp_path, f'name = "x"\n[python]\ninterpreter = "{written_as}"'))
     assert recipe.python.interpreter == read_as.format(tmp_path)
+
+
+def test_what_a_host_shall_do_is_read_into_what_the_manifest_holds(tmp_path: Path) -> None:
+    """Overlay, services, hooks and health have every default, by kind, when the recipe has been read; commands are words."""
+    text = """name = "x"
+etc = "etc"
+rollback_safe_to = "1.3"
+overlay.copied = { "./b/" = "/etc/b", a = "/etc/a" }
+overlay.on_conflict = { "b/**" = "beside" }
+services = [{ name = "web", kind = "nginx", config = ["n/*"] }, { name = "job", kind = "systemd", unit = "job.service", stop_deadline = 600 }]
+hooks = [{ when = "post_flip", run = "a 'b c'", once = true }]
+health = { url = "http://[::1]:80/x" }
+"""
+    recipe = load(written(tmp_path, text))
+    assert recipe.overlay == Overlay((Copied("a", "/etc/a"), Copied("b", "/etc/b")), (Conflict("b/**", "beside"),))
+    assert recipe.services == (
+        Service("web", "nginx", config=("n/*",), restart_on=("config",)),
+        Service("job", "systemd", unit="job.service", restart_on=("release", "env", "config"), stop_deadline=600),
+    )
+    assert recipe.hooks == (Hook("post_flip", ("a", "b c"), 300, True),)
+    assert recipe.health == Health("http://[::1]:80/x", status=200, reports_id=True, passes=3, deadline=60)
+    assert load(written(tmp_path, 'name = "x"\nhealth.tcp = "localhost:1"')).health == Health(tcp="localhost:1", passes=3, deadline=60)
+    assert recipe.rollback_safe_to == "1.3"
 
 
 def test_names_of_distributions_are_normalised(tmp_path: Path) -> None:
@@ -262,6 +297,90 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         ('[host]\nlinked_dirs = ["a"]\nlinked_files = ["a"]', "host.linked_files", '"a" is in linked_dirs too.'),
         ('[host]\nlinked_dirs = ["a"]\nlinked_files = ["a/b"]', "host.linked_files", '"a/b" is below "a", which is linked as a whole.'),
         ('[host]\nenv = ["A B"]', "host.env[0]", 'must be the name of a variable, not "A B".'),
+        (
+            'rollback_save_to = "1"',
+            "rollback_save_to",
+            'unknown key. Did you mean "rollback_safe_to"?',
+        ),
+        (SERVICE + 'kind = "apche"', "services[0].kind", KINDS_OF_SERVICE.format("apche") + ' Did you mean "apache"?'),
+        (SERVICE + 'kind = "docker"', "services[0].kind", KINDS_OF_SERVICE.format("docker")),
+        (SERVICE + 'kind = "cron"', "services[0].config", 'a service of kind "cron" needs config.'),
+        (SERVICE + 'kind = "cron"\nconfig = ["x"]\nunit = "a.timer"', "services[0].unit", 'is nothing that a service of kind "cron" has.'),
+        (SERVICE + 'kind = "gunicorn"', "services[0].kind", 'a service of kind "gunicorn" needs unit or program.'),
+        (
+            SERVICE + 'kind = "gunicorn"\nunit = "a.service"\nprogram = "a"',
+            "services[0].program",
+            "can't stand beside unit: one of them runs it.",
+        ),
+        (
+            SERVICE + 'kind = "gunicorn"\nunit = "a.socket"',
+            "services[0].unit",
+            "must be the service that runs gunicorn, not 'a.socket'; its socket stays open by itself.",
+        ),
+        (SERVICE + 'kind = "systemd"\nunit = "shop"', "services[0].unit", "must be the name of a unit, like shop.service, not 'shop'."),
+        (SERVICE + 'kind = "init"\nunit = "../x"', "services[0].unit", "must be the name of a script in /etc/init.d, not '../x'."),
+        (
+            SERVICE + 'kind = "supervisord"\nprogram = "a b"',
+            "services[0].program",
+            'must be a program of supervisord, like "shop" or "shop:*", not \'a b\'.',
+        ),
+        (SERVICE + 'kind = "command"', "services[0].kind", 'a service of kind "command" needs check or enable or reload or restart or disable.'),
+        (SERVICE + 'kind = "command"\nreload = "-x"', "services[0].reload", "'-x' is no command."),
+        (SERVICE + 'kind = "nginx"\nconfig = ["x"]\ndeadline = 0', "services[0].deadline", "must be a whole number from 1 to 86400, not 0."),
+        (SERVICE + 'kind = "nginx"\nconfig = ["../x"]', "services[0].config[0]", 'must be a path that stays below its directory; "../x" does not.'),
+        (
+            SERVICE + 'kind = "nginx"\nconfig = ["x"]\nrestart_on = ["relase"]',
+            "services[0].restart_on[0]",
+            '"relase" is not one of release, env, config. Did you mean "release"?',
+        ),
+        (
+            SERVICE + 'kind = "systemd"\nunit = "a.service"\nrestart_on = ["env"]\nstop_deadline = 5',
+            "services[0].stop_deadline",
+            'is for services that a new release restarts; restart_on has no "release".',
+        ),
+        (
+            SERVICE + 'kind = "systemd"\nunit = "a.service"\n' + '[[services]]\nname = "web"\nkind = "init"\nunit = "b"',
+            "services",
+            "two of them are called 'web'.",
+        ),
+        (
+            SERVICE + 'kind = "systemd"\nunit = "a.service"\n[[services]]\nname = "b"\nkind = "gunicorn"\nunit = "a.service"',
+            "services",
+            "a.service belongs to two of them: it would be restarted twice. Declare it once.",
+        ),
+        ('[[hooks]]\nwhen = "before"\nrun = "x"', "hooks[0].when", '"before" is not one of pre_flip, post_flip, pre_rollback, post_rollback.'),
+        ('[[hooks]]\nwhen = "pre_flip"', "hooks[0].run", "is missing."),
+        ("[health]\npasses = 1", "health.url", "is missing: a health check asks a url, a socket, a tcp port or a command."),
+        ('[health]\nurl = "http://h/"\ntcp = "h:1"', "health.tcp", "can't stand beside url: there is one way to ask."),
+        (
+            '[health]\nurl = "http://u:p@h/"',
+            "health.url",
+            "must be like http://127.0.0.1:8000/health, without a password, not 'http://u:p@h/'.",
+        ),
+        ('[health]\ntcp = "h:70000"', "health.tcp", "must be like 127.0.0.1:8000, not 'h:70000'."),
+        ('[health]\nsocket = "run/x"', "health.socket", "must be an absolute path, or begin with @root@/, not 'run/x'."),
+        ('[health]\nsocket = "/run/x"\nbody = "x"', "health.body", "needs an answer to look at: that of a url or a command."),
+        ('[health]\ncommand = "x"\nstatus = 200', "health.status", "is what a url answers; there is none."),
+        (
+            '[overlay]\ncopied = { "a" = "/etc/a" }',
+            "overlay.copied",
+            '"a" is a path below etc/, and there is none: say etc = "…" at the top.',
+        ),
+        (
+            'etc = "etc"\n[overlay]\ncopied = { "a" = "etc/a" }',
+            "overlay.copied",
+            "'etc/a' is no absolute path (without '.', '..' or a slash at its end).",
+        ),
+        (
+            'etc = "etc"\n[overlay]\ncopied = { "a" = "/etc/a", "a/b" = "/opt/b" }',
+            "overlay.copied",
+            "'a/b' is copied twice. Name a file or directory once, and nothing below it.",
+        ),
+        (
+            'etc = "etc"\n[overlay]\non_conflict = { "a" = "keep" }',
+            'overlay.on_conflict."a"',
+            '"keep" is not one of refuse, keep-local, take-new, beside. Did you mean "keep-local"?',
+        ),
         ('[host]\ncommands = ["/bin/x"]', "host.commands[0]", 'must be the name of a command, not "/bin/x".'),
     ],
 )

@@ -6,7 +6,7 @@ The same rules hold on both sides: a recipe that breaks one is refused before an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from .errors import Problem
@@ -282,6 +282,37 @@ def doubles(services: Sequence[Service]) -> Iterator[Problem]:
     things = [(service.unit or service.program, service.user) for service in services if service.unit or service.program]
     for thing, _ in sorted({thing for thing in things if things.count(thing) > 1}):
         yield Problem("services", f"{thing} belongs to two of them: it would be restarted twice.", "Declare it once.")
+
+
+def matching(paths: Iterable[str], pattern: str) -> tuple[str, ...]:
+    """Those of ``paths`` that a glob means: ``*`` and ``?`` stay within one part, ``**`` is any number of parts, a directory is all below it."""
+    parts = [*pattern.split("/"), "**"]
+    return tuple(path for path in paths if _fits(path.split("/"), parts, "**", _part_fits))
+
+
+def _part_fits(part: str, pattern: str) -> bool:
+    return _fits(part, pattern, "*", lambda character, wanted: wanted in (character, "?"))
+
+
+def _fits(items: Sequence[str], pattern: Sequence[str], star: str, same: Callable[[str, str], bool]) -> bool:
+    """Whether ``pattern``, in which ``star`` stands for any number of items, is ``items``; in no more than the product of their lengths.
+
+    (A regular expression made of a hostile pattern could take years.)
+    """
+    item = wanted = 0
+    retry = (-1, 0)  # the last star: where the items go on that it does not stand for, and the pattern behind it
+    while item < len(items):
+        if wanted < len(pattern) and pattern[wanted] == star:
+            wanted += 1
+            retry = (item, wanted)
+        elif wanted < len(pattern) and same(items[item], pattern[wanted]):
+            item, wanted = item + 1, wanted + 1
+        elif retry[0] >= 0:
+            retry = (retry[0] + 1, retry[1])
+            item, wanted = retry
+        else:
+            return False
+    return all(rest == star for rest in pattern[wanted:])
 
 
 def safe_glob(pattern: str) -> bool:
