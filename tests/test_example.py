@@ -6,10 +6,13 @@ import configparser
 import os
 import re
 import subprocess
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from builder import recipe
 from tests.conftest import MACHINE
 
 from .integration.commands import BUILD_RELEASE
@@ -17,6 +20,7 @@ from .integration.commands import BUILD_RELEASE
 REPOSITORY = Path(__file__).parent.parent
 SHOP = REPOSITORY / "recipes" / "shop"
 ETC = sorted(path for path in (SHOP / "etc").rglob("*") if path.is_file())
+SET_UPS = ("systemd", "supervisord", "apache")
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +81,29 @@ def test_what_the_examples_etc_starts_goes_through_bin_run(path: Path) -> None:
             assert "@root@/current/bin/run " in line
 
 
+@pytest.mark.parametrize("name", SET_UPS)
+def test_a_set_up_adds_to_the_example_what_serves_it(name: str) -> None:
+    """It is the recipe of the plain example, but for etc/, services, health check, and the directories that they share."""
+    plain, made = (recipe.load(REPOSITORY / "recipes" / f"{each}.toml") for each in ("shop", f"shop-{name}"))
+    assert set(plain.host.linked_dirs) <= set(made.host.linked_dirs)
+    assert made.health.declared
+    assert replace(made, path=plain.path, etc=None, services=(), health=plain.health, host=plain.host) == plain
+
+
+@pytest.mark.parametrize("name", SET_UPS)
+def test_each_file_of_a_set_up_belongs_to_a_service(name: str) -> None:
+    """No file of its etc/ is there for nothing, and no service names one that is not there."""
+    made = recipe.load(REPOSITORY / "recipes" / f"shop-{name}.toml")
+    files = {path.relative_to(SHOP / "etc" / name).as_posix() for path in ETC if path.is_relative_to(SHOP / "etc" / name)}
+    claimed = [{file for file in files if fnmatchcase(file, pattern)} for service in made.services for pattern in service.config]
+    assert all(claimed)
+    assert set().union(*claimed) == files
+
+
 def test_the_examples_supervisor_configuration_is_the_kind_that_refuses_nothing() -> None:
     """supervisord holds a TCP socket and runs two processes, so that one can be restarted after the other."""
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
-    parser.read(SHOP / "etc" / "supervisor" / "conf.d" / "shop.conf")
+    parser.read(SHOP / "etc" / "supervisord" / "supervisor" / "conf.d" / "shop.conf")
     program = parser["fcgi-program:shop"]
     assert program["socket"].startswith("tcp://")
     assert int(program["numprocs"]) >= 2
