@@ -83,14 +83,14 @@ def inflate(data: bytes, size: int, where: str) -> bytes:
         plain = unzip.decompress(data, size)
         rest = unzip.decompress(unzip.unconsumed_tail, 1)
     except zlib.error as error:
-        raise _damaged(where, f"can't be inflated: {error}") from None
+        raise damaged(where, f"can't be inflated: {error}") from None
     if len(plain) != size or rest or unzip.unused_data or unzip.unconsumed_tail:
-        raise _damaged(where, f"does not inflate to the {size} bytes that are stated")
+        raise damaged(where, f"does not inflate to the {size} bytes that are stated")
     return plain
 
 
 class Artifact:
-    """A release in one file. ``read``, ``segment`` and ``table`` are safe to call from several threads.
+    """A release in one file. Nothing that reads it moves the descriptor's position: processes may share it.
 
     ``manifest``, ``manifest_bytes`` (what a signature signs), ``id``, ``signatures`` (bytes, in order), ``size`` of the file.
     """
@@ -136,7 +136,7 @@ class Artifact:
         crc = crc32_combine(zlib.crc32(head), tail.crc32, tail.size)
         expected = crc.to_bytes(4, "little") + ((len(head) + tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
         if self._pread(self.size - TRAILER_BYTES, TRAILER_BYTES) != expected:
-            raise _damaged(self.name, "ends in another checksum than its manifest says")
+            raise damaged(self.name, "ends in another checksum than its manifest says")
 
     def _member(self, position: int, path: str, most: int) -> tuple[bytes, int]:
         """The contents of the stored member at ``position``, and where it ends. What isn't spelled exactly as ``stored`` does is refused."""
@@ -146,17 +146,17 @@ class Artifact:
         except ValueError:
             size = -1
         if not 0 <= size <= most or header != tar_header(path.encode("ascii"), size):
-            raise _damaged(self.name, f"has no {path} at byte {position}")
+            raise damaged(self.name, f"has no {path} at byte {position}")
         total = 512 + padded(size)
         length = total + 5 * -(-total // _BLOCK)
         found = self._pread(position, length)
         if len(found) < length:
-            raise _damaged(self.name, f"is cut off: it ends within {path}")
+            raise damaged(self.name, f"is cut off: it ends within {path}")
         blocks = (found[start + 5 : start + 5 + _BLOCK] for start in range(0, len(found), _BLOCK + 5))
         payload = b"".join(blocks)
         data = payload[512 : 512 + size]
         if stored(member(path, data)) != found:
-            raise _damaged(self.name, f"spells {path} in another way than a release does")
+            raise damaged(self.name, f"spells {path} in another way than a release does")
         return data, position + length
 
     def read(self, span: Range | Segment, offset: int | None = None, where: str = "") -> bytes:
@@ -164,10 +164,20 @@ class Artifact:
         start = span.offset if isinstance(span, Range) else offset
         assert start is not None
         data = self._pread(self.body + start, span.bytes)
+        self._compare(data, span, start, where)
+        return data
+
+    def read_into(self, buffer: memoryview, segment: Segment, offset: int, where: str) -> None:
+        """Like ``read``, into a buffer of the segment's length."""
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self._fd, [buffer[done:]], self.body + offset + done)):
+            done += count
+        self._compare(buffer[:done], segment, offset, where)
+
+    def _compare(self, data: bytes | memoryview, span: Range | Segment, start: int, where: str) -> None:
         if len(data) != span.bytes or hashlib.sha256(data).hexdigest() != span.sha256:
             first = self.body + start
-            raise _damaged(where or self.name, f"differs from its digest (bytes {first} to {first + span.bytes} of {self.name})")
-        return data
+            raise damaged(where or self.name, f"differs from its digest (bytes {first} to {first + span.bytes} of {self.name})")
 
     def segment(self, segment: Segment, offset: int, where: str) -> bytes:
         """One segment of a layer, inflated. ``offset`` is where it begins, counted from the end of the signatures."""
@@ -256,9 +266,9 @@ def table_lines(data: bytes, layer: Layer) -> Iterator[bytes]:
         skip = max(0, skip - len(piece))
         yield from whole
         if len(rest) > 2 * _STEP:
-            raise _damaged(layer.name, "has a line in its table that no writer makes")
+            raise damaged(layer.name, "has a line in its table that no writer makes")
     if rest.strip(b"\0"):
-        raise _damaged(layer.name, "has a table that ends in the middle of a line")
+        raise damaged(layer.name, "has a table that ends in the middle of a line")
 
 
 def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
@@ -271,13 +281,14 @@ def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
                 piece = unzip.decompress(waiting, min(_STEP, left + 1))
                 waiting, left = unzip.unconsumed_tail, left - len(piece)
                 if left < 0:
-                    raise _damaged(where, f"inflates to more than the {size} bytes that are stated")
+                    raise damaged(where, f"inflates to more than the {size} bytes that are stated")
                 yield piece
     except zlib.error as error:
-        raise _damaged(where, f"can't be inflated: {error}") from None
+        raise damaged(where, f"can't be inflated: {error}") from None
     if left or unzip.unused_data:
-        raise _damaged(where, f"does not inflate to the {size} bytes that are stated")
+        raise damaged(where, f"does not inflate to the {size} bytes that are stated")
 
 
-def _damaged(where: str, what: str) -> ArtifactError:
+def damaged(where: str, what: str) -> ArtifactError:
+    """What is raised for bytes that are not those of the build."""
     return ArtifactError("the artifact is damaged", [Problem(where, what, "Copy it again, and compare its sha256.")])

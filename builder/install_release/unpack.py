@@ -1,4 +1,4 @@
-"""Layers to files: ranges are read once, hashed, inflated and written by a few threads, below a directory descriptor.
+"""Layers to files: ranges are read once, hashed, inflated and written by a few processes, below a directory descriptor.
 
 Nothing is written outside that directory: every name is opened relative to the descriptor of its parent, links are never
 followed, and nothing that exists is opened for writing. Syncing is the caller's business (``durable``).
@@ -9,28 +9,28 @@ copy is hashed: never as hard links, since nothing installed may change under an
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
 import stat
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
+from . import workers
 from .artifact import Artifact
 from .errors import ArtifactError, Problem
 from .manifest import Layer
+from .segments import Reader
 from .table import Entry, Segment
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
-_STEP = 1 << 20
+_MODES = {"644": 0o644, "755": 0o755}
+_MOST_PROCESSES = 2  # each takes some 25 MiB
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP = 1 << 20
+_WORTH_A_PROCESS = 4 << 20  # what a fork takes is made up for by so much work
 
 
 @dataclass
@@ -44,47 +44,43 @@ class Group:
     segments: list[Segment] = field(default_factory=list)
     files: list[Entry] = field(default_factory=list)
 
-    @property
-    def bytes(self) -> int:
-        return sum(segment.bytes for segment in self.segments)
-
 
 def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> Iterator[Group]:
     """A layer's files, group by group, as its table is read; directories and links go to ``place`` at once.
 
     Raises ``ArtifactError`` when the segments don't tile the layer, or a file isn't where its table says.
     """
-    position, group, complete = layer.table.offset + layer.table.bytes, Group(0), True
+    position, group, complete, end = layer.table.offset + layer.table.bytes, Group(0), True, 0
     for line in artifact.table(layer):
         if isinstance(line, Segment):
             if complete:  # an entry stood between the last segment's line and this one
                 if group.files:
                     yield group
-                group, complete = Group(position), False
+                group, complete, end = Group(position), False, 0
             group.segments.append(line)
             position += line.bytes
             continue
         complete = True
-        if line.type == "file":
-            _check_file(group, line, layer)
-            group.files.append(line)
-        place(line)
+        if line.type != "file":
+            place(line)
+            continue
+        if line.size:
+            _check_file(group, line, layer, end)
+            end = line.offset + line.size
+        group.files.append(line)
     if group.files:
         yield group
     if position != layer.table.offset + layer.bytes:
         raise _wrong(layer.name, "its segments don't fill it")
 
 
-def _check_file(group: Group, entry: Entry, layer: Layer) -> None:
-    if not entry.size:
-        return
+def _check_file(group: Group, entry: Entry, layer: Layer, end: int) -> None:
+    """``end``: that of the file before it in the same group."""
     if len(group.segments) == 1:
-        only = group.segments[0]
-        good = entry.segment == only.number and entry.offset + entry.size <= only.size
+        good, room = True, group.segments[0].size
     else:
-        room = sum(segment.size for segment in group.segments)
-        good = not group.files and bool(group.segments) and entry.segment == group.segments[0].number and entry.offset + entry.size <= room
-    if not good:
+        good, room = bool(group.segments) and not group.files, sum(segment.size for segment in group.segments)
+    if not good or entry.segment != group.segments[0].number or not end <= entry.offset <= room - entry.size:
         raise _wrong(layer.name, f"{entry.path!r} is not where the table says")
 
 
@@ -95,8 +91,30 @@ class Destination:
     fd: int
     strip: bool = False
 
-    def path(self, entry: Entry) -> str:
-        return entry.path.partition("/")[2] if self.strip else entry.path
+
+@dataclass(frozen=True)
+class Share:
+    """What one process does at a time: the groups of ``layer`` that begin from ``first`` up to ``end``, in bytes from the end of the signatures."""
+
+    layer: Layer
+    first: int
+    end: int
+
+
+def shares(layers: Sequence[Layer], processes: int) -> list[list[Share]]:
+    """All of ``layers``, divided so that ``processes`` of them are busy until the end: large ones first. At most ``workers.MOST_JOBS`` lists."""
+    found = []
+    whole = sum(map(_work, layers))
+    for layer in sorted(layers, key=_work, reverse=True):
+        parts = processes if _work(layer) * processes > whole else 1
+        start, length = layer.table.offset, layer.bytes
+        found += [Share(layer, start + length * part // parts, start + length * (part + 1) // parts) for part in range(parts)]
+    return [found[first :: workers.MOST_JOBS] for first in range(min(len(found), workers.MOST_JOBS))]
+
+
+def _work(layer: Layer) -> int:
+    """What a layer costs, in compressed bytes: making a file takes as long as inflating 4 KiB."""
+    return layer.bytes + (layer.files << 12)
 
 
 def unpack(
@@ -105,193 +123,190 @@ def unpack(
     to: Destination,
     *,
     donors: Mapping[str, int] | None = None,
-    threads: int = 2,
+    processes: int | None = None,
 ) -> None:
     """Write ``layers`` below ``to``. Modes are exact whatever the umask.
 
     ``donors``: by the digest of a layer, the descriptor of a directory that has it unpacked, in the same places. What it lacks, or holds
-    otherwise, is inflated instead.
-    Raises ``ArtifactError`` for what the artifact says wrongly, ``OSError`` for what the disk says; what was written stays.
+    otherwise, is inflated instead. ``processes``: how many share the work, else as many as are worth their while.
+    Raises ``ArtifactError`` for what the artifact says wrongly, ``OSError`` for what the disk says, ``RolledBackError`` for a process that was
+    killed; what was written stays.
     """
-    umask = os.umask(0o077)
-    os.umask(umask)
-    work = _Work(artifact, to, bool(umask & 0o755), donors or {})
-    pool = ThreadPoolExecutor(threads)
-    running: deque[Future[None]] = deque()
+    if processes is None:
+        processes = workers.count(min(_MOST_PROCESSES, 1 + sum(map(_work, layers)) // _WORTH_A_PROCESS))
+    jobs = shares(layers, processes)
+
+    def work(queue: workers.Queue) -> Any:
+        unpacking = _Unpacking(artifact, to, donors or {}, queue.check)
+        try:
+            for number in queue:
+                for share in jobs[number]:
+                    unpacking.unpack(share)
+        finally:
+            unpacking.close()
+        return unpacking.links, unpacking.twice
+
+    umask = os.umask(0)
     try:
-        for layer in layers:
-            for group in groups(artifact, layer, lambda entry, layer=layer: work.place(layer, entry)):  # type: ignore[misc]
-                running.append(_submit(pool, work.write, layer, group))
-                while len(running) > threads + 1:  # bounds memory: a group in hand for each thread, and one waiting
-                    running.popleft().result()
-        while running:
-            running.popleft().result()
-        work.make_links()
-        work.compare_twice_claimed()
+        found = workers.share(len(jobs), processes, work)
     finally:
-        work.stop.set()
-        pool.shutdown(wait=True)
-        work.close()
-
-
-def _submit(pool: ThreadPoolExecutor, write: Callable[[Layer, Group], None], layer: Layer, group: Group) -> Future[None]:
+        os.umask(umask)
+    walker = _Walker(to.fd)
     try:
-        return pool.submit(write, layer, group)
-    except RuntimeError as error:  # this user may have no more of them
-        raise OSError(errno.EAGAIN, f"{error} (see ulimit -u)") from None
+        _make_links(walker, [links for links, _ in found])
+        for _, twice in found:
+            _compare_twice_claimed(walker, twice)
+    finally:
+        walker.close()
 
 
-class _Work:
-    """What the threads share. Directories are made by the reader of the tables, files by the threads, links last."""
+class _Unpacking:
+    """What one process does. Directories and files are made at once; links, and files that two layers claim, are told to the one that forked."""
 
-    def __init__(self, artifact: Artifact, to: Destination, must_chmod: bool, donors: Mapping[str, int]) -> None:
-        self.artifact, self.to, self.must_chmod, self.donors = artifact, to, must_chmod, donors
+    def __init__(self, artifact: Artifact, to: Destination, donors: Mapping[str, int], check: Callable[[], None]) -> None:
+        self.artifact, self.strip, self.check = artifact, to.strip, check
+        self.reader = Reader(artifact)
+        self.walker = _Walker(to.fd)
+        self.donors = {digest: _Walker(fd) for digest, fd in donors.items()}
+        self.buffer = memoryview(bytearray(_STEP))
         self.clones = True  # until the file system says no
-        self.stop = threading.Event()
         self.directories: set[str] = set()
         self.links: dict[str, str] = {}
-        self.twice: list[tuple[str, Entry]] = []
-        self.local = threading.local()
-        self.walkers: list[_Walker] = []
-        self.walker = self._walker(self.to.fd)
+        self.twice: list[tuple[str, int, str]] = []  # path, mode, digest
 
-    def _walker(self, root: int) -> _Walker:
-        """This thread's way down from ``root``."""
-        known: dict[int, _Walker] = self.local.__dict__.setdefault("walkers", {})
-        if root not in known:
-            known[root] = _Walker(root)
-            self.walkers.append(known[root])
-        return known[root]
+    def unpack(self, share: Share) -> None:
+        layer = share.layer
+        donor = self.donors.get(layer.digest)
+        skip = len(layer.top) + 1 if self.strip else 0
+        for group in groups(self.artifact, layer, lambda entry: self.place(layer, entry, entry.path[skip:])):
+            if not share.first <= group.offset < share.end:
+                continue
+            self.check()
+            self.reader.begin(group.segments, group.offset, layer.name)
+            inflated = False
+            for entry in group.files:
+                path = entry.path[skip:]
+                if donor is None or not self.copied(donor, path, entry):
+                    self.write(path, entry)
+                    inflated = True
+            if inflated:
+                self.reader.finish()
 
-    def place(self, layer: Layer, entry: Entry) -> None:
-        path = self.to.path(entry)
+    def place(self, layer: Layer, entry: Entry, path: str) -> None:
         if entry.type == "dir" and path and path not in self.directories:
             parent, _, name = path.rpartition("/")
-            fd = self.walker.directory(parent)
+            above = self.walker.directory(parent)
             try:
-                os.mkdir(name, 0o755, dir_fd=fd)
-            except FileExistsError:
-                raise _wrong(layer.name, f"{entry.path!r} is a directory here and a file elsewhere") from None
-            if self.must_chmod:
-                os.chmod(name, 0o755, dir_fd=fd)
+                os.mkdir(name, 0o755, dir_fd=above)
+            except FileExistsError:  # another layer has it too, unless it is a file
+                if not stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+                    raise _wrong(layer.name, f"{entry.path!r} is a directory here and a file elsewhere") from None
             self.directories.add(path)
         elif entry.type == "link" and self.links.setdefault(path, entry.target) != entry.target:
             raise _wrong(layer.name, f"{entry.path!r} is a link to two different places")
 
-    def write(self, layer: Layer, group: Group) -> None:
-        if self.stop.is_set():
+    def write(self, path: str, entry: Entry) -> None:
+        file = self.new(path, entry)
+        if file is None:
             return
-        donor = self.donors.get(layer.digest)
-        left = group.files if donor is None else [entry for entry in group.files if not self._copied(donor, entry)]
-        if not left:
-            return
-        if len(group.segments) == 1:
-            plain = self.artifact.segment(group.segments[0], group.offset, layer.name)
-            view = memoryview(plain)
-            for entry in left:
-                self._file(entry, partial(_write, pieces=[view[entry.offset : entry.offset + entry.size]]))
-        else:
-            self._file(left[0], partial(_write, pieces=self._pieces(layer, group)))
+        try:
+            for piece in self.reader.pieces(entry.offset, entry.size):
+                self.check()
+                _write(file, piece)
+        finally:
+            os.close(file)
 
-    def _copied(self, donor: int, entry: Entry) -> bool:
-        """Whether the donor's file could be taken: the copy is what the table says."""
-        path = self.to.path(entry)
+    def new(self, path: str, entry: Entry) -> int | None:
+        """A new file. None: there is one already, to be compared in the end."""
+        parent, _, name = path.rpartition("/")
+        mode = _MODES[entry.mode]
+        try:
+            return os.open(name, _NEW_FILE, mode, dir_fd=self.walker.directory(parent))
+        except FileExistsError:
+            self.twice.append((path, mode, entry.sha256))
+            return None
+
+    def copied(self, donor: _Walker, path: str, entry: Entry) -> bool:
+        """Whether the donor's file could be taken: what was written is what the table says."""
         parent, _, name = path.rpartition("/")
         try:
-            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._walker(donor).directory(parent))
+            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=donor.directory(parent))
         except (OSError, ArtifactError):
             return False
         try:
-            facts = os.fstat(source)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size != entry.size:
-                return False
-            self._file(entry, partial(self._clone, source, entry))
-            return True
-        except _AnotherContent:
-            os.unlink(name, dir_fd=self._walker(self.to.fd).directory(parent))
-            return False
+            target = self.new(path, entry)
+            if target is None:
+                return True
+            good = False
+            try:
+                good = self.fill(target, source, entry)
+            finally:
+                os.close(target)
+                if not good:
+                    os.unlink(name, dir_fd=self.walker.directory(parent))
+            return good
         finally:
             os.close(source)
 
-    def _pieces(self, layer: Layer, group: Group) -> Iterator[memoryview]:
-        """The contents of a file that spans segments, one at a time, so that memory doesn't grow with it."""
-        position, skip, left = group.offset, group.files[0].offset, group.files[0].size
-        for segment in group.segments:
-            plain = memoryview(self.artifact.segment(segment, position, layer.name))
-            piece = plain[skip : skip + left]
-            position, skip, left = position + segment.bytes, 0, left - len(piece)
-            yield piece
-
-    def _file(self, entry: Entry, fill: Callable[[int], None]) -> None:
-        """Make a file, filled through its descriptor. One that is there already is compared in the end."""
-        path = self.to.path(entry)
-        parent, _, name = path.rpartition("/")
-        mode = int(entry.mode, 8)
-        try:
-            fd = os.open(name, _NEW_FILE, mode, dir_fd=self._walker(self.to.fd).directory(parent))
-        except FileExistsError:
-            self.twice.append((path, entry))
-            return
-        try:
-            fill(fd)
-            if self.must_chmod:
-                os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
-
-    def _clone(self, source: int, entry: Entry, target: int) -> None:
-        """Fill ``target`` from a donor's file; what is there in the end must have the entry's digest. Raises ``_AnotherContent``."""
-        cloned = False
-        if self.clones and entry.size:
-            try:
-                fcntl.ioctl(target, _FICLONE, source)
-                cloned = True
-            except OSError:
-                self.clones = False
-        digest = hashlib.sha256()
-        while piece := os.read(target if cloned else source, _STEP):
+    def fill(self, target: int, source: int, entry: Entry) -> bool:
+        """Fill ``target`` with what ``source`` holds. Whether that is what the entry says."""
+        cloned = self.clones and entry.size > 0 and self.clone(target, source)
+        digest, left = hashlib.sha256(), entry.size
+        while left >= 0 and (count := os.readv(target if cloned else source, (self.buffer,))):
+            self.check()
+            piece = self.buffer[:count]
             digest.update(piece)
+            left -= count
             if not cloned:
-                _write(target, (memoryview(piece),))
-        if digest.hexdigest() != entry.sha256:
-            raise _AnotherContent
+                _write(target, piece)
+        return digest.hexdigest() == entry.sha256
 
-    def make_links(self) -> None:
-        for path, target in sorted(self.links.items()):
-            parent, _, name = path.rpartition("/")
-            try:
-                os.symlink(target, name, dir_fd=self.walker.directory(parent))
-            except FileExistsError:
-                raise _wrong(path, "is a link here and something else elsewhere") from None
-
-    def compare_twice_claimed(self) -> None:
-        """Two wheels may hold the same file (the namespace packages of old do): alike is fine, else it isn't clear which one is meant."""
-        for path, entry in self.twice:
-            parent, _, name = path.rpartition("/")
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.walker.directory(parent))
-            try:
-                facts, digest = os.fstat(fd), hashlib.sha256()
-                while stat.S_ISREG(facts.st_mode) and (piece := os.read(fd, 1 << 20)):
-                    digest.update(piece)
-            finally:
-                os.close(fd)
-            alike = stat.S_ISREG(facts.st_mode) and digest.hexdigest() == entry.sha256
-            if not alike or stat.S_IMODE(facts.st_mode) != int(entry.mode, 8):
-                raise _wrong(path, "two layers claim it, and differ")
+    def clone(self, target: int, source: int) -> bool:
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+        except OSError:
+            self.clones = False
+        return self.clones
 
     def close(self) -> None:
-        for walker in self.walkers:
+        for walker in (self.walker, *self.donors.values()):
             walker.close()
 
 
-class _AnotherContent(Exception):
-    """A donor's file is not what it was when it was made."""
+def _make_links(walker: _Walker, found: Iterable[Mapping[str, str]]) -> None:
+    links: dict[str, str] = {}
+    for some in found:
+        for path, target in some.items():
+            if links.setdefault(path, target) != target:
+                raise _wrong(path, "is a link to two different places")
+    for path, target in sorted(links.items()):
+        parent, _, name = path.rpartition("/")
+        try:
+            os.symlink(target, name, dir_fd=walker.directory(parent))
+        except FileExistsError:
+            raise _wrong(path, "is a link here and something else elsewhere") from None
 
 
-def _write(fd: int, pieces: Iterable[memoryview]) -> None:
-    for piece in pieces:
-        while piece:
-            piece = piece[os.write(fd, piece) :]
+def _compare_twice_claimed(walker: _Walker, twice: Iterable[tuple[str, int, str]]) -> None:
+    """Two wheels may hold the same file (the namespace packages of old do): alike is fine, else it isn't clear which one is meant."""
+    for path, mode, sha256 in twice:
+        parent, _, name = path.rpartition("/")
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walker.directory(parent))
+        try:
+            facts, digest = os.fstat(file), hashlib.sha256()
+            while stat.S_ISREG(facts.st_mode) and (piece := os.read(file, _STEP)):
+                digest.update(piece)
+        finally:
+            os.close(file)
+        alike = stat.S_ISREG(facts.st_mode) and digest.hexdigest() == sha256
+        if not alike or stat.S_IMODE(facts.st_mode) != mode:
+            raise _wrong(path, "two layers claim it, and differ")
+
+
+def _write(file: int, data: bytes | memoryview) -> None:
+    done = os.write(file, data)
+    while done < len(data):
+        done += os.write(file, memoryview(data)[done:])
 
 
 class _Walker:
@@ -300,25 +315,32 @@ class _Walker:
     def __init__(self, root: int) -> None:
         self._root = root
         self._way: list[tuple[str, int]] = []
+        self._last = ("", root)
 
     def directory(self, path: str) -> int:
         """The descriptor of ``path`` (relative, "" is the root), valid until the next call."""
+        if path == self._last[0]:  # most files lie beside the last one
+            return self._last[1]
         parts = path.split("/") if path else []
         same = 0
         while same < len(parts) and same < len(self._way) and parts[same] == self._way[same][0]:
             same += 1
-        while len(self._way) > same:
-            os.close(self._way.pop()[1])
+        self._up(same)
         for part in parts[same:]:
             above = self._way[-1][1] if self._way else self._root
             try:
                 self._way.append((part, os.open(part, _DIRECTORY, dir_fd=above)))
             except NotADirectoryError:
                 raise _wrong(path, f"{part!r} is a directory in one layer and a file in another") from None
-        return self._way[-1][1] if self._way else self._root
+        self._last = (path, self._way[-1][1] if self._way else self._root)
+        return self._last[1]
 
     def close(self) -> None:
-        while self._way:
+        self._up(0)
+
+    def _up(self, depth: int) -> None:
+        self._last = ("", self._root)
+        while len(self._way) > depth:
             os.close(self._way.pop()[1])
 
 
