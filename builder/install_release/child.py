@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -47,8 +47,27 @@ def scrubbed(**more: str) -> dict[str, str]:
     return {"PATH": _SYSTEM_PATH, "SHELL": "/bin/sh", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", **more}
 
 
-def run(command: Sequence[str], *, deadline: float, environment: Mapping[str, str] | None = None, cwd: str = "/", keep: int = 64 << 10) -> Done:
-    """Run ``command`` for at most ``deadline`` seconds; of its two outputs, the last ``keep`` bytes are kept.
+def personal(**more: str) -> dict[str, str]:
+    """The same, and who this user is, for commands that an application brings."""
+    import pwd  # only now: each start would pay for it
+
+    try:
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:  # a user without an entry, as in a container
+        return scrubbed(**more)
+    return scrubbed(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, **more)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    deadline: float,
+    environment: Mapping[str, str] | None = None,
+    cwd: str = "/",
+    keep: int = 64 << 10,
+    hear: Callable[[bytes], None] = lambda piece: None,
+) -> Done:
+    """Run ``command`` for at most ``deadline`` seconds; of its two outputs, the last ``keep`` bytes are kept. ``hear`` gets all, as it comes.
 
     Raises ``OSError`` if it can't start.
     """
@@ -63,7 +82,7 @@ def run(command: Sequence[str], *, deadline: float, environment: Mapping[str, st
     )
     assert process.stdout is not None
     try:
-        said, ended = _listen(process, process.stdout.fileno(), time.monotonic() + deadline, keep)
+        said, ended = _listen(process, process.stdout.fileno(), time.monotonic() + deadline, keep, hear)
     finally:
         with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
             os.killpg(process.pid, signal.SIGKILL)
@@ -72,7 +91,7 @@ def run(command: Sequence[str], *, deadline: float, environment: Mapping[str, st
     return Done(process.returncode if ended else None, said.decode("utf-8", "replace"))
 
 
-def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int) -> tuple[bytes, bool]:
+def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int, hear: Callable[[bytes], None]) -> tuple[bytes, bool]:
     """What the child says, and whether it ended by itself. Its end counts, not that of the pipe: a grandchild may hold that open."""
     said, open_ = b"", True
     while True:
@@ -82,6 +101,7 @@ def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int) 
             piece = os.read(pipe, 64 << 10)
             open_ = bool(piece)
             said = (said + piece)[-keep:]
+            hear(piece)
         elif ended:
             return said, True
         elif not open_:

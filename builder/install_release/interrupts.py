@@ -22,9 +22,15 @@ class _Settled:
     value = False
 
 
+class _Deaf:
+    """Whether a signal is dropped, because the way back is under way already."""
+
+    value = False
+
+
 def listen() -> None:
     """From now on a signal raises ``Interrupted`` in the main thread."""
-    _Settled.value = False
+    _Settled.value = _Deaf.value = False
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
@@ -49,6 +55,27 @@ def held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def let_through() -> Iterator[None]:
+    """Within ``held``: here signals interrupt all the same. Whatever is started here does not inherit that they are held."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def dropped() -> Iterator[None]:
+    """Within ``held``: here signals are dropped, and whatever is started does not inherit that they were held."""
+    _Deaf.value = True
+    try:
+        with let_through():
+            yield
+    finally:
+        _Deaf.value = False
+
+
 def _interrupt(number: int, _frame: object | None) -> None:
-    if not _Settled.value:
+    if not (_Settled.value or _Deaf.value):
         raise Interrupted(number)
