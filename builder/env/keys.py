@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,13 @@ def wheels(house: Wheelhouse) -> str:
 
 @functools.cache
 def _version(tool: str) -> str:
-    from importlib.metadata import version
+    """Of an installed distribution, by the name of its folder: ``importlib.metadata`` takes 10 ms to import, a fortieth of a rebuild."""
+    folders = {found.name for place in sys.path if place for found in Path(place).glob(f"{tool}-*.dist-info")}
+    if len(folders) != 1:
+        from importlib.metadata import version
 
-    return f"{tool} {version(tool)}"
+        return f"{tool} {version(tool)}"
+    return folders.pop().removesuffix(".dist-info").replace("-", " ")
 
 
 @functools.cache
