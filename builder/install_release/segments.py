@@ -30,14 +30,16 @@ class Reader:
         self._position = self._left = 0
         self._data, self._waiting = memoryview(b""), b""
 
-    def pieces(self, offset: int, size: int) -> Iterator[bytes]:
+    def pieces(self, offset: int, size: int) -> Iterator[bytes | memoryview]:
         """The ``size`` bytes from ``offset`` on, which is not before the last one that was read. Raises ``ArtifactError`` or ``OSError``."""
-        while self._position < offset:
-            self._take(offset - self._position)
-        while size:
-            piece = self._take(size)
-            size -= len(piece)
-            yield piece
+        end = offset + size
+        while size and self._position < end:
+            start = self._position
+            piece = self._take(end - start)
+            if start >= offset:
+                yield piece
+            elif self._position > offset:  # it begins with what lies between two files
+                yield memoryview(piece)[offset - start :]
 
     def finish(self) -> None:
         """What nobody asked for must be what is stated, too."""
@@ -45,28 +47,25 @@ class Reader:
             self._take(self._left)
 
     def _take(self, most: int) -> bytes:
+        """The next bytes, at least one and at most ``most``."""
         if not self._left:
             self._open(next(self._segments))
-        piece = b""
+        piece, most = b"", min(most, self._left, _STEP)
         while not piece:
-            piece = self._inflate(min(most, self._left, _STEP))
+            if not self._waiting:
+                self._waiting, self._data = self._data[:_SLICE], self._data[_SLICE:]
+            last = not self._waiting
+            try:
+                piece = self._unzip.decompress(self._waiting, most)
+            except zlib.error as error:
+                raise damaged(self._where, f"can't be inflated: {error}") from None
+            self._waiting = self._unzip.unconsumed_tail
+            if last and not piece:
+                raise self._of_another_length()
         self._position += len(piece)
         self._left -= len(piece)
         if not self._left:
             self._close()
-        return piece
-
-    def _inflate(self, most: int) -> bytes:
-        if not self._waiting:
-            self._waiting, self._data = self._data[:_SLICE], self._data[_SLICE:]
-        last = not self._waiting
-        try:
-            piece = self._unzip.decompress(self._waiting, most)
-        except zlib.error as error:
-            raise damaged(self._where, f"can't be inflated: {error}") from None
-        self._waiting = self._unzip.unconsumed_tail
-        if not piece and last:
-            raise self._of_another_length()
         return piece
 
     def _open(self, segment: Segment) -> None:

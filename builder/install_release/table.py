@@ -7,6 +7,7 @@ file or link). The lines of the segments that hold a file come before the file's
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Union
 
@@ -44,6 +45,12 @@ class Entry(NamedTuple):
 
 Line = Union[Segment, Entry]
 _LIMIT = 1 << 53  # what every reader of JSON holds exactly
+_COUNT = "(0|[1-9][0-9]{0,14})"
+# Nearly every line is a file's, in the one spelling of ``to_line``: a match takes half as long as reading it as JSON and looking at each value.
+_FILE = re.compile(
+    f'{{"mode":"(644|755)","offset":{_COUNT},"path":"([A-Za-z0-9_.,@+=~/-]+)","segment":{_COUNT},'
+    f'"sha256":"([0-9a-f]{{64}})","size":{_COUNT},"type":"file"}}'
+)
 _SEGMENT_KEYS = {"segment", "bytes", "size", "sha256"}
 _ENTRY_KEYS = {
     "dir": {"path", "type", "mode"},
@@ -71,17 +78,15 @@ def parse(lines: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
     known_dirs: set[str] = set()
     sizes: dict[int, int] = {}
     for number, raw in enumerate(lines, 1):
-        value = _load(raw, where, number)
-        if "path" not in value:
-            segment = _segment(value, where, number)
-            if segment.number != segments:
-                _fail(where, number, f"segment {segment.number} is out of turn")
-            sizes[segments] = segment.size
+        entry = _plain_file(raw) or _line(raw, where, number)
+        if isinstance(entry, Segment):
+            if entry.number != segments:
+                _fail(where, number, f"segment {entry.number} is out of turn")
+            sizes[segments] = entry.size
             sizes.pop(segments - 4096, None)  # a file that spans more is checked by its reader
             segments += 1
-            yield segment
+            yield entry
             continue
-        entry = _entry(value, where, number)
         path = entry.path
         if path <= previous:  # the order of code points is that of UTF-8's bytes
             _fail(where, number, f"{path!r} is out of order or there twice")
@@ -115,6 +120,19 @@ def inside(path: str, target: str, top: str) -> bool:
 
 
 _decode = json.JSONDecoder().raw_decode  # a table may have 200 000 lines: without the search for white space around each
+
+
+def _plain_file(raw: bytes) -> Entry | None:
+    found = _FILE.fullmatch(raw.decode("latin-1"))
+    if not found or not safe_relative(found[3]):
+        return None
+    mode, offset, path, segment, sha256, size = found.groups()
+    return Entry(path, "file", mode, int(size), sha256, int(segment), int(offset))
+
+
+def _line(raw: bytes, where: str, number: int) -> Line:
+    value = _load(raw, where, number)
+    return _entry(value, where, number) if "path" in value else _segment(value, where, number)
 
 
 def _load(raw: bytes, where: str, number: int) -> dict[str, Any]:
