@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from . import application, installers, machine, measure, picture, products, report
+from . import application, installers, machine, measure, pages, picture, products, report
 from .builders import BUILDERS, REBUILDERS, WHEELS_ONLY
 from .measure import Bench, BenchError, Step
 from .results import Group, Results, Sizes
@@ -30,6 +31,7 @@ GROUPS = {
     "durable": "Install on a disk, durably",
     "start": "First import from a fresh install",
 }
+_WARM = ("build", "rebuild", "dependency")  # once everyone has built, their first round need not be thrown away
 _ENOUGH = 5  # runs, for figures that are kept
 
 
@@ -44,6 +46,7 @@ def main() -> int:
         parser.error(f"--only knows {', '.join(GROUPS)}" if unknown else "--runs must be at least 1")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that gigabytes of memory don't stay behind
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    begin = time.monotonic()
     try:
         with _work() as work, _disk("durable" in chosen) as disk:
             results = _measure(work, disk, chosen, options.runs, console)
@@ -51,14 +54,20 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     report.show(results, console)
-    out = options.out or (Path(__file__).parent if set(chosen) == set(GROUPS) and options.runs >= _ENOUGH else None)
+    console.print(f"\n{(time.monotonic() - begin) / 60:.0f} minutes")
+    here = Path(__file__).parent
+    out = options.out or (here if set(chosen) == set(GROUPS) and options.runs >= _ENOUGH and not results.failed else None)
     if out:
         (out / "results.json").write_text(json.dumps(results.to_json(), indent=1, ensure_ascii=False) + "\n")
         (out / "results.svg").write_text(picture.draw(results))
-        console.print(f"\n→ {out}/results.json, {out}/results.svg")
-    else:
-        console.print(f"\nA quick look: kept are the results of a run of every group with {_ENOUGH} runs or more.")
-    return 0
+        console.print(f"→ {out}/results.json, {out}/results.svg")
+    if out == here:
+        console.print(f"→ {', '.join(map(str, pages.write(here.parent)))}")
+    if not out:
+        console.print(f"A quick look: kept are the results of a run of every group with {_ENOUGH} runs or more, and without a failure.")
+    for why in results.failed:
+        print(f"bench: {why}", file=sys.stderr)
+    return 1 if results.failed else 0
 
 
 def _measure(work: Path, disk: Path | None, chosen: Sequence[str], runs: int, console: Console) -> Results:
@@ -69,7 +78,8 @@ def _measure(work: Path, disk: Path | None, chosen: Sequence[str], runs: int, co
     described = machine.describe(python, work)
     bench = Bench(work, _variables(work, app, python), python, runs, warm_up, measure.can_jail())
     products.fill_caches(bench)
-    if set(chosen) - {"build", "wheels"}:
+    prepared = bool(set(chosen) - {"build", "wheels"})
+    if prepared:
         console.print("preparing: everyone builds once")
         products.build(bench, BUILDERS)
     sizes = None
@@ -78,19 +88,24 @@ def _measure(work: Path, disk: Path | None, chosen: Sequence[str], runs: int, co
         sizes = Sizes(*(os.path.getsize(work / "products" / name) for name in ("base.tgz", "plain-base.tgz")))
     if "start" in chosen:
         products.start(bench)
-    groups = []
+    groups, failed = [], []
     for key in (key for key in GROUPS if key in chosen):
         steps = _steps(key, disk)
         if not steps:
             console.print(f"{GROUPS[key]}: left out, there is no disk with room here")
             continue
-        with console.status(GROUPS[key]) as status:
-            series = bench.run(steps, lambda what, status=status: status.update(what))  # type: ignore[misc]
+        try:
+            with console.status(GROUPS[key]) as status:
+                series = bench.run(steps, lambda what, status=status: status.update(what), warm=prepared and key in _WARM)  # type: ignore[misc]
+        except BenchError as error:  # hours may have gone into the others
+            console.print(f"{GROUPS[key]}: failed")
+            failed.append(str(error))
+            continue
         on = f", {machine.file_system(disk)}" if disk and key == "durable" else ""
         groups.append(Group(key, GROUPS[key] + on, series, ours=steps[0].name))
         console.print(f"{GROUPS[key]}: done")
     words = f"{app.distributions} distributions and {app.modules} modules of own source"
-    return Results(described, words, runs, bench.offline, tuple(groups), sizes)
+    return Results(described, words, runs, bench.offline, tuple(groups), sizes, tuple(failed))
 
 
 def _steps(key: str, disk: Path | None) -> tuple[Step, ...]:

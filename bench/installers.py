@@ -39,7 +39,7 @@ _BASE = _NEW + _install("base")
 
 
 def _step(name: str, script: str, check: str, before: str = _EMPTY, place: str = HOST, remark: str = "") -> Step:
-    return Step(name, place, script, before, check, remark=remark)
+    return Step(name, place, script, before, check, weigh=name == OURS, remark=remark)
 
 
 def on_an_empty_host() -> tuple[Step, ...]:

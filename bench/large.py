@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from . import machine, measure
+from . import machine, measure, pages
 from .application import GIT
 from .measure import Bench, BenchError, Step
 
 FILES = (12_500, 25_000, 50_000, 100_000, 200_000)
 GIBIBYTES = (1, 2, 4, 6)
-_ROOM = 32 << 30
+_BIG = 64 << 20  # bytes of a file, where bytes are what grows
+_LOOK = 0.01  # seconds between two looks at the memory of all processes: one in fifty of them for that
 _RECIPE = """\
 name = "large"
 version = "1.0"
@@ -58,11 +62,21 @@ tar xzf "$HERE"/out/*.tgz --occurrence=1 release/install-release
 
 
 def main() -> int:
-    console = Console(highlight=False)
+    parser = argparse.ArgumentParser(prog="python -m bench.large", description=__doc__)
+    parser.add_argument("--files", type=int, nargs="*", default=FILES, help="how many files of 2 KiB, install by install")
+    parser.add_argument("--gib", type=int, nargs="*", default=GIBIBYTES, help="how many GiB in files of 64 MiB, install by install")
+    options = parser.parse_args()
+    whole = tuple(options.files) == FILES and tuple(options.gib) == GIBIBYTES
+    sizes = [*((count, 2048) for count in options.files), *((gib * 2**30 // _BIG, _BIG) for gib in options.gib)]
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that gigabytes don't stay behind
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     place = Path(os.environ.get("TMPDIR", "/var/tmp"))
-    if shutil.disk_usage(place).free < _ROOM:
-        print(f"bench: {place} has less than {_ROOM >> 30} GiB free: name another directory in TMPDIR", file=sys.stderr)
+    # The files, the layer in the cache, the artifact, and what is installed: no two of a kind at once, and blocks are 4 KiB.
+    room = 5 * max(count * max(size, 4096) for count, size in sizes) + (1 << 30)
+    if shutil.disk_usage(place).free < room:
+        print(f"bench: {place} has less than {room >> 30} GiB free: name another directory in TMPDIR", file=sys.stderr)
         return 1
+    begin = time.monotonic()
     python = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
     table = Table(box=None, pad_edge=False, title=f"Install, durably, on {machine.file_system(place)}", title_justify="left")
     for heading in ("files", "GiB", "artifact GiB", "seconds", "CPU s", "peak MiB"):
@@ -71,9 +85,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=place, ignore_cleanup_errors=True) as name:
         work = Path(name)
         try:
-            for files, size in [*((count, 2048) for count in FILES), *((gib * 16, 64 << 20) for gib in GIBIBYTES)]:
+            for files, size in sizes:
                 with console.status(f"{files} files of {size} bytes"):
                     row = _one(work, python, files, size)
+                console.print(f"{files} files of {size} bytes: {row['seconds']:.1f} s")
                 rows.append(row)
                 figures = (f"{files * size / 2**30:.2f}", f"{row['artifact'] / 2**30:.2f}", f"{row['seconds']:.2f}", f"{row['cpu']:.2f}")
                 table.add_row(f"{files}", *figures, f"{row['peak'] / 2**20:.0f}")
@@ -81,9 +96,13 @@ def main() -> int:
             print(f"bench: {error}", file=sys.stderr)
             return 1
         console.print(table)
+    console.print(f"\n{(time.monotonic() - begin) / 60:.0f} minutes")
+    if not whole:
+        console.print("A quick look: kept are the results of all sizes.")
+        return 0
     out = Path(__file__).with_name("large.json")
     out.write_text(json.dumps({"file_system": machine.file_system(place), "installs": rows}, indent=1) + "\n")
-    console.print(f"→ {out}")
+    console.print(f"→ {out}, {', '.join(map(str, pages.write(out.parent.parent)))}")
     return 0
 
 
@@ -107,7 +126,9 @@ def _one(work: Path, python: Path, files: int, size: int) -> dict[str, float]:
     }
     bench = Bench(work, variables, python, runs=1, warm_up=0, offline=measure.can_jail())
     count = f"test $(find root/current/assets -type f | wc -l) = {files}"
-    sample = bench.once(Step(f"{files} files of {size} bytes", "host", _INSTALL, f'mkdir "$HERE" && cd "$HERE" && {_BUILD} && sync', count), 0)
+    sample = bench.once(
+        Step(f"{files} files of {size} bytes", "host", _INSTALL, f'mkdir "$HERE" && cd "$HERE" && {_BUILD} && sync', count), 0, weigh=_LOOK
+    )
     (artifact,) = (here / "out").iterdir()
     row = {"files": files, "size": size, "artifact": artifact.stat().st_size, "seconds": round(sample.seconds, 2), "cpu": round(sample.cpu, 2)}
     shutil.rmtree(repository)

@@ -43,7 +43,7 @@ def describe(python: Path, work: Path) -> Machine:
         python=_first_line(str(python), "--version"),
         file_system=file_system(work),
         load=round(os.getloadavg()[0], 1),
-        versions={tool: version(tool) for tool in _TOOLS} | {tool: _first_line(tool, "--version") for tool in ("tar", "gzip")},
+        versions={tool: version(tool) for tool in _TOOLS} | {tool: _first_line(tool, "--version").rpartition(" ")[2] for tool in ("tar", "gzip")},
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 _LAUNCH = Path(__file__).with_name("launch.py")
+_EVERY = 0.002  # seconds between two looks at the memory of a step's processes
 
 
 class BenchError(Exception):
@@ -25,7 +26,8 @@ class Step:
     """Something that takes time: a shell script, run in the directory ``place`` below the work directory; $ROUND in it stands for the run's number.
 
     ``before`` brings the state about that it starts from, ``check`` proves what it made; neither is timed. A check costs time of its own: with
-    ``check_once`` only the last run's result is checked. ``ships_byte_code`` is for builds. ``remark`` is for people who read the table.
+    ``check_once`` only the last run's result is checked. ``weigh``: it runs once more, untimed, for the memory of all its processes together.
+    ``ships_byte_code`` is for builds. ``remark`` is for people who read the table.
     """
 
     name: str
@@ -34,13 +36,14 @@ class Step:
     before: str = ""
     check: str = ""
     check_once: bool = False
+    weigh: bool = False
     ships_byte_code: bool = True
     remark: str = ""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run: seconds of the wall clock, seconds of all processors, the largest process's peak memory in bytes; and its standard output."""
+    """One run: seconds of the wall clock, seconds of all processors, peak memory in bytes (see ``launch``); and its standard output."""
 
     seconds: float
     cpu: float
@@ -54,6 +57,7 @@ class Series:
 
     step: Step
     samples: list[Sample] = field(default_factory=list)
+    weighed: int = 0
 
     @property
     def seconds(self) -> list[float]:
@@ -69,7 +73,7 @@ class Series:
 
     @property
     def peak(self) -> int:
-        return max(sample.peak for sample in self.samples)
+        return max(self.weighed, *(sample.peak for sample in self.samples))
 
 
 @dataclass(frozen=True)
@@ -98,20 +102,27 @@ class Bench:
     warm_up: int
     offline: bool
 
-    def run(self, steps: Sequence[Step], progress: Callable[[str], None]) -> dict[str, Series]:
-        """Every step, in turn, as often as it takes; by name. The first rounds warm up and are not counted. Raises ``BenchError``."""
+    def run(self, steps: Sequence[Step], progress: Callable[[str], None], *, warm: bool = False) -> dict[str, Series]:
+        """Every step, in turn, as often as it takes; by name. The first rounds warm up and are not counted; none do when all is ``warm``.
+
+        Raises ``BenchError``.
+        """
         series = {step.name: Series(step) for step in steps}
-        for number in range(self.warm_up + self.runs):
-            last = number == self.warm_up + self.runs - 1
+        warm_up = 0 if warm else self.warm_up
+        for number in range(warm_up + self.runs):
+            last = number == warm_up + self.runs - 1
             for step in steps:
-                progress(f"{step.name}, {'warm-up' if number < self.warm_up else f'run {number - self.warm_up + 1} of {self.runs}'}")
+                progress(f"{step.name}, {'warm-up' if number < warm_up else f'run {number - warm_up + 1} of {self.runs}'}")
                 sample = self.once(step, number, check=last or not step.check_once)
-                if number >= self.warm_up:
+                if number >= warm_up:
                     series[step.name].samples.append(sample)
+        for step in (step for step in steps if step.weigh):
+            progress(f"{step.name}, memory")
+            series[step.name].weighed = self.once(step, warm_up + self.runs, check=False, weigh=_EVERY).peak
         return series
 
-    def once(self, step: Step, number: int, *, check: bool = True) -> Sample:
-        """One run of ``step``; the scripts find ``number`` in $ROUND."""
+    def once(self, step: Step, number: int, *, check: bool = True, weigh: float = 0) -> Sample:
+        """One run of ``step``; the scripts find ``number`` in $ROUND. ``weigh``: look at its memory that often, in seconds."""
         place = self.work / step.place.replace("$ROUND", str(number))
         variables = {**self.variables, "ROUND": str(number), "HERE": str(place)}
         if step.before:
@@ -119,7 +130,7 @@ class Bench:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as errors:
             figures, said = Path(scratch) / "figures", Path(scratch) / "said"
-            command = [str(self.python), "-I", "-S", str(_LAUNCH), str(figures), "--", "sh", "-euc", step.script]
+            command = [str(self.python), "-I", "-S", str(_LAUNCH), str(figures), f"{weigh}", "--", "sh", "-euc", step.script]
             with said.open("w+b") as out:
                 if self._run(command, place, variables, out, errors):
                     raise BenchError(f"{step.name} failed:\n{_end(out)}\n{_end(errors)}")

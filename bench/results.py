@@ -62,12 +62,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Results:
+    """One run. ``failed``: why a group that was wanted is not among ``groups``."""
+
     machine: Machine
     application: str
     runs: int
     offline: bool
     groups: tuple[Group, ...]
     sizes: Sizes | None
+    failed: tuple[str, ...] = ()
 
     def targets(self) -> tuple[Target, ...]:
         """Those of which everything was measured."""
