@@ -11,6 +11,7 @@ lock that excludes a build's begin and every use. Locks are the kernel's, so a k
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -29,7 +30,7 @@ EVERYTHING = -1  # the bound that not even an entry of no bytes fits in
 LEFTOVERS = "leftovers"  # of builds and prunes that were killed
 _PLACES = (
     *(("layers", "layers/*"), ("distributions", "distributions/files/*"), ("notes", "distributions/notes/*/*"), ("git", "git/*.git")),
-    *(("installers", "installers/*"), ("interpreters", "interpreters/*")),
+    *(("installers", "installers/*"), ("interpreters", "interpreters/*"), ("byte code", "bytecode/*")),
     *((LEFTOVERS, "git/*.new"), (LEFTOVERS, "distributions/scratch/*"), (LEFTOVERS, ".room.json.*")),
 )
 _LOOK_AGAIN = 24 * 3600  # seconds after which a build measures the whole cache, whatever the builds since then have added
@@ -88,6 +89,26 @@ def used(root: Path, path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def load(root: Path, path: Path) -> bytes | None:
+    """What ``save`` wrote to the entry ``path``, or None when it is not there, or a bit of it has changed: then it is made again."""
+    if not used(root, path):
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+
+def save(path: Path, data: bytes) -> None:
+    """Publish the entry ``path``, with a checksum."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=".")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(hashlib.sha256(data).digest() + data)
+    os.replace(scratch, path)
 
 
 @contextmanager

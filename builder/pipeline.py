@@ -107,7 +107,7 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     check_writable(options.out, "the artifact", "Name another directory with -o.")
     before = changes.last_of(recipe.name, options.out)
     with _begun(recipe, options, progress) as (run, work, source, interpreter):
-        own = trees.own(source.tree, recipe, interpreter)
+        own = trees.own(source.tree, recipe, interpreter, options.cache)
         lock = run("lock", locks.read, recipe, source, interpreter)
         house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
         layout = run("env", env.trees, recipe, house, interpreter)

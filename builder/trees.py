@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from .artifact.contents import File
 from .artifact.layers import Tree
-from .env.bytecode import compile_tree
+from .env.bytecode import compile_sources, sources_below
 from .env.keys import key
 from .errors import Problem, RecipeError, SourceError
 from .fingerprint import fingerprint
@@ -18,19 +19,20 @@ from .source import credentials
 from .target import Interpreter
 
 
-def own(tree: Path, recipe: Recipe, interpreter: Interpreter) -> tuple[Tree, ...]:
+def own(tree: Path, recipe: Recipe, interpreter: Interpreter, cache: Path) -> tuple[Tree, ...]:
     """``src``, and ``etc`` where the recipe has one. Raises ``RecipeError`` when that is not there."""
     etc = configuration(tree, recipe)
-    return (source(tree, recipe, interpreter), *([etc] if etc else []))
+    return (source(tree, recipe, interpreter, cache), *([etc] if etc else []))
 
 
-def source(tree: Path, recipe: Recipe, interpreter: Interpreter) -> Tree:
-    """The layer ``src``: the exported ``tree`` as it is, and byte code that notices when an operator edits a file."""
+def source(tree: Path, recipe: Recipe, interpreter: Interpreter, cache: Path) -> Tree:
+    """The layer ``src``: the exported ``tree`` as it is, and byte code that notices when an operator edits a file. ``cache`` keeps byte code."""
 
-    def make(root: Path) -> None:
-        shutil.copytree(tree, root / "src", symlinks=True, copy_function=_link)
-        if recipe.env.byte_code:
-            compile_tree(interpreter, root / "src", "checked-hash")
+    def make(root: Path) -> list[File]:
+        shutil.copytree(tree, root / "src", symlinks=True, copy_function=os.link)  # the same files twice: nobody writes to them any more
+        sources = sources_below(tree) if recipe.env.byte_code else {}
+        compiled = compile_sources(interpreter, sources, "checked-hash", cache=cache)
+        return [File.of(f"src/{path}", code) for path, code in compiled.items()]
 
     return Tree("src", "src", key(fingerprint(tree), interpreter.identity if recipe.env.byte_code else ""), make)
 
@@ -52,14 +54,6 @@ def configuration(tree: Path, recipe: Recipe) -> Tree | None:
     if found:
         raise SourceError(f'the system configuration, "{recipe.etc}", holds what must not be packed', found)
     return Tree("etc", "etc", key(fingerprint(path)), lambda root: copy(path, root / "etc"))
-
-
-def _link(source: str, target: str) -> None:
-    """The same file twice: nobody writes to it any more. But for byte code, which the compiler makes anew."""
-    if source.endswith(".pyc"):
-        shutil.copy(source, target)
-    else:
-        os.link(source, target)
 
 
 def _missing(etc: Path, recipe: Recipe) -> Iterator[Problem]:

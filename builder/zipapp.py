@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from .cache import used
-from .env.bytecode import compile_files
+from .cache import load, save
+from .env.bytecode import compile_sources
+from .env.keys import key
 from .target import Interpreter
 
 # -I: neither the environment nor the working directory; -S: no site-packages. The installer needs none of them.
@@ -63,25 +62,11 @@ def installer(compiled: Mapping[str, bytes] | None = None) -> bytes:
 def for_target(interpreter: Interpreter, cache: Path) -> bytes:
     """The installer with byte code for ``interpreter``, made once and kept in ``cache``."""
     plain = installer()
-    entry = cache / "installers" / hashlib.sha256(plain + interpreter.identity.encode()).hexdigest()
-    try:
-        used(cache, entry)
-        data = entry.read_bytes()
-        if hashlib.sha256(data[32:]).digest() == data[:32]:
-            return data[32:]
-    except OSError:
-        pass
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, source in _sources().items():
-            Path(scratch, name).parent.mkdir(exist_ok=True)
-            Path(scratch, name).write_bytes(source)
-        written = compile_files(interpreter, Path(scratch), _sources(), "unchecked-hash", "install_release")
-        program = installer({_source_of(path): Path(scratch, path).read_bytes() for path in written})
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    fd, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".")
-    with os.fdopen(fd, "wb") as file:
-        file.write(hashlib.sha256(program).digest() + program)
-    os.replace(temporary, entry)
+    entry = cache / "installers" / key("installer", hashlib.sha256(plain).hexdigest(), interpreter.identity)
+    if (program := load(cache, entry)) is None:
+        compiled = compile_sources(interpreter, _sources(), "unchecked-hash", "install_release/")
+        program = installer({_source_of(path): data for path, data in compiled.items()})
+        save(entry, program)
     return program
 
 

@@ -9,10 +9,9 @@ import hashlib
 import json
 import mmap
 import os
-import stat
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,9 +24,10 @@ from ..cache import used
 from ..errors import ArtifactError, Problem
 from ..install_release.artifact import table_prefix
 from ..install_release.crc import crc32_combine
-from ..install_release.manifest import FORMAT, TOPS, canonical, safe_relative
-from ..install_release.table import Entry, Line, Segment, inside, to_line
+from ..install_release.manifest import FORMAT, TOPS, canonical
+from ..install_release.table import Entry, Line, Segment, to_line
 from . import tar
+from .contents import File, Read, gather
 
 SEGMENT_BYTES = 4 << 20  # of tar: what two threads of an installer hold in memory twice, with room to spare below 64 MiB
 LEVEL = 5  # docs/decisions/0002: within two per cent of gzip -6, in a third of its time
@@ -36,7 +36,8 @@ _TRAILER = struct.Struct("<IQ")  # of a cache entry: CRC-32 and length of the li
 
 @dataclass(frozen=True)
 class Tree:
-    """What becomes one layer. ``make`` lays it out in an empty directory, below the top that its kind has in ``release/``.
+    """What becomes one layer. ``make`` lays it out in an empty directory, below the top that its kind has in ``release/``, or returns files that
+    are packed as if they lay there: what need not be written to a disk is not.
 
     ``key`` is the hash of all that goes in; "" means: never cached. The heaviest by ``weight`` (like bytes) is begun first, so that
     no processor is left with a large one at the end.
@@ -45,7 +46,7 @@ class Tree:
     name: str
     kind: str
     key: str
-    make: Callable[[Path], None]
+    make: Callable[[Path], Iterable[File] | None]
     weight: int = 0
 
 
@@ -98,13 +99,13 @@ def _pack_one(tree: Tree, cache: Path, work: Path) -> PackedLayer:
         return found
     with tempfile.TemporaryDirectory(dir=work, prefix="tree-") as name:
         root = Path(name)
-        tree.make(root)
+        files = tree.make(root) or ()
         (root / TOPS[tree.kind]).mkdir(exist_ok=True)
         # A layer that is not cached lives in the work directory until the artifact is written.
         fd, scratch = tempfile.mkstemp(dir=cache if tree.key else work, prefix=".layer-")
         try:
             with os.fdopen(fd, "w+b") as out:
-                layer = _Packer(out).pack(tree, root)
+                layer = _Packer(out).pack(tree, gather(root, files, TOPS[tree.kind], tree.name))
                 _save(out, layer)
             if not tree.key:
                 return replace(layer, path=Path(scratch))
@@ -155,15 +156,15 @@ class _Packer:
         self.pending: list[Entry] = []
         self.number = self.crc = self.plain = self.check = 0
 
-    def pack(self, tree: Tree, root: Path) -> PackedLayer:
+    def pack(self, tree: Tree, contents: Iterable[tuple[Entry, Read]]) -> PackedLayer:
         files = inodes = size = room = 0
-        for entry in scan(root, TOPS[tree.kind], tree.name):
+        for entry, read in contents:
             inodes += 1
             room += max(1, -(-entry.size // 4096)) * 4096
             if entry.type == "file":
                 files += 1
                 size += entry.size
-            self._add(entry, root)
+            self._add(entry, read)
         self._close_segment()
         segments_bytes = self.out.tell()
         text = b"".join(self.lines)
@@ -188,7 +189,7 @@ class _Packer:
             cached=False,
         )
 
-    def _add(self, entry: Entry, root: Path) -> None:
+    def _add(self, entry: Entry, read: Read) -> None:
         head = tar.header(entry)
         if self.buffer and len(self.buffer) + len(head) + entry.size + 511 > SEGMENT_BYTES:
             self._close_segment()
@@ -197,21 +198,26 @@ class _Packer:
         if entry.type != "file":
             self.pending.append(entry)
             return
-        digest = hashlib.sha256()
-        first, segments, left = self.number, [], entry.size
-        with open(root / entry.path, "rb") as file:
-            while left:
-                piece = file.read(min(left, SEGMENT_BYTES - len(self.buffer)))
-                if not piece:
-                    raise ArtifactError("a file changed while it was packed", [Problem(entry.path, f"became {left} bytes shorter")])
+        digest = None if entry.sha256 else hashlib.sha256()
+        first, segments, left = self.number, list[Segment](), entry.size
+        for piece in read():
+            left -= len(piece)
+            if digest:
                 digest.update(piece)
-                left -= len(piece)
-                self.buffer += piece
-                if left and len(self.buffer) == SEGMENT_BYTES:
-                    segments.append(self._compress_buffer())
+            while len(self.buffer) + len(piece) > SEGMENT_BYTES:
+                room = SEGMENT_BYTES - len(self.buffer)
+                self.buffer += piece[:room]
+                piece = piece[room:]
+                segments.append(self._compress_buffer())
+            self.buffer += piece
+        if left:
+            raise ArtifactError(
+                "a file changed while it was packed", [Problem(entry.path, f"became {abs(left)} bytes {'shorter' if left > 0 else 'longer'}")]
+            )
         self.buffer += tar.padding(entry.size)
         where = (first, offset) if entry.size else (0, 0)
-        self.pending.append(entry._replace(sha256=digest.hexdigest(), segment=where[0], offset=where[1]))
+        sha256 = digest.hexdigest() if digest else entry.sha256
+        self.pending.append(entry._replace(sha256=sha256, segment=where[0], offset=where[1]))
         if segments:  # a file of its own segments: it shares none with others
             self._close_segment(segments)
 
@@ -223,12 +229,11 @@ class _Packer:
         self.pending = []
 
     def _compress_buffer(self) -> Segment:
-        plain = bytes(self.buffer)
+        compressed = compress(self.buffer)
+        self.crc = crc32(self.buffer, self.crc)
+        self.plain += len(self.buffer)
+        segment = Segment(self.number, len(compressed), len(self.buffer), hashlib.sha256(compressed).hexdigest())
         self.buffer.clear()
-        compressed = compress(plain)
-        self.crc = crc32(plain, self.crc)
-        self.plain += len(plain)
-        segment = Segment(self.number, len(compressed), len(plain), hashlib.sha256(compressed).hexdigest())
         self.number += 1
         self._write(compressed)
         return segment
@@ -238,40 +243,7 @@ class _Packer:
         self.out.write(data)
 
 
-def compress(plain: bytes) -> bytes:
+def compress(plain: bytes | bytearray) -> bytes:
     """``plain`` as raw deflate that inflates alone and ends on a byte, not the stream. One call, since the bytes depend on how they are cut."""
     deflate = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, -15)
     return bytes(deflate.compress(plain) + deflate.flush(zlib_ng.Z_FULL_FLUSH))
-
-
-def scan(root: Path, top: str, layer: str) -> Iterator[Entry]:
-    """All that is below ``root``, as entries sorted by path, files without digest and place. Modes become 644 or 755.
-
-    Raises ``ArtifactError`` naming every path that no layer can hold.
-    """
-    found: list[Entry] = []
-    problems: list[Problem] = []
-    waiting = [""]
-    while waiting:
-        directory = waiting.pop()
-        with os.scandir(os.path.join(root, directory)) as children:
-            for child in children:
-                path = f"{directory}/{child.name}" if directory else child.name
-                if not safe_relative(path):
-                    problems.append(Problem(ascii(path), "has a name that no layer can hold (not printable, no UTF-8, or too long)", "Rename it."))
-                elif child.is_symlink():
-                    target = os.readlink(child.path)
-                    if not inside(path, target, top):
-                        problems.append(Problem(path, f"is a link that leaves {top}/: {target!r}", "Make it relative, to something inside."))
-                    found.append(Entry(path, "link", "777", target=target))
-                elif child.is_dir():
-                    found.append(Entry(path, "dir", "755"))
-                    waiting.append(path)
-                elif child.is_file():
-                    facts = child.stat(follow_symlinks=False)
-                    found.append(Entry(path, "file", "755" if facts.st_mode & stat.S_IXUSR else "644", facts.st_size))
-                else:
-                    problems.append(Problem(path, "is neither a file, a directory nor a link"))
-    if problems:
-        raise ArtifactError(f"the layer {layer} can't be packed", sorted(problems, key=str))
-    yield from sorted(found, key=lambda entry: entry.path.encode())

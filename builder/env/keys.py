@@ -39,7 +39,15 @@ def _version(tool: str) -> str:
 def _code() -> str:
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    others = ("artifact/layers.py", "artifact/tar.py", "install_release/pin.py", "install_release/table.py", "steps.py", "trees.py")
+    others = (
+        "artifact/contents.py",
+        "artifact/layers.py",
+        "artifact/tar.py",
+        "install_release/pin.py",
+        "install_release/table.py",
+        "steps.py",
+        "trees.py",
+    )
     for path in [*sorted(here.glob("*.py")), *(here.parent / name for name in others)]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -21,16 +21,17 @@ from installer.exceptions import InstallerError
 from installer.records import RecordEntry
 from installer.utils import Scheme
 
+from ..artifact.contents import File
 from ..errors import EnvError, Problem
 from ..install_release.manifest import safe_relative
 from ..install_release.pin import NAME as PIN
 from ..target import Interpreter
+from .bytecode import Compile
 from .contents import UNREADABLE, Member, Wheel
 from .scripts import entry_point, relocatable
 
 # What the installer makes on the host, and what virtualenv would make. Not every bin/python* or bin/activate*: argcomplete has scripts of such names.
 _RESERVED = re.compile(r"pyvenv\.cfg|lib64(/.*)?|bin/pythonw?[0-9.]*t?|bin/(de)?activate(_this\.py|\.\w+)?|.*/" + re.escape(PIN), re.IGNORECASE)
-Compile = Callable[[Path, Iterable[str]], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,14 @@ class Layout:
 
 @dataclass
 class Files(WheelDestination):
-    """Writes a wheel's files below ``root``: modes set, not inherited; RECORD as pip writes it. ``compile`` makes byte code of sources."""
+    """What a wheel's files become, by path; RECORD as pip writes it. ``compile`` makes byte code of sources, which alone are read here."""
 
-    root: Path
     layout: Layout
     distribution: str
     compile: Compile | None
+    found: dict[str, File] = field(default_factory=dict)
     _rows: dict[str, tuple[str, str]] = field(default_factory=dict)
-    _sources: set[str] = field(default_factory=set)
     _scripts: dict[str, bytes] = field(default_factory=dict)
-    _folders: set[str] = field(default_factory=set)
 
     def write_script(self, name: str, module: str, attr: str, section: str) -> RecordEntry:
         """Kept until the end: it takes the place of a file of the same name."""
@@ -80,58 +79,62 @@ class Files(WheelDestination):
         return RecordEntry(name, None, None)
 
     def write_file(self, scheme: Scheme, path: str | os.PathLike[str], stream: BinaryIO | Member, is_executable: bool) -> RecordEntry:
+        """What comes later in a wheel takes the place of what came before, as it does for pip."""
         where = self.layout.place(scheme, os.fspath(path), self.distribution)
         if not isinstance(stream, Member):
-            self._write(where, stream.read(), is_executable)
-        elif scheme == "scripts":
-            content = io.BytesIO()
-            stream.copy(content.write)
-            script = relocatable(content.getvalue())
-            self._write(where, script, is_executable)
-            if script == content.getvalue():
-                self._rows[where] = (stream.digest, stream.size)
-        else:
-            with self._open(where, is_executable) as out:
-                stream.copy(out.write)
-            self._rows[where] = (stream.digest, stream.size)
-        if where.endswith(".py"):
-            self._sources.add(where)
+            self._add(where, stream.read(), is_executable)
+            return RecordEntry(os.fspath(path), None, None)
+        self.found[where] = File(where, is_executable, stream.length, stream.pieces, stream.sha256)
+        self._rows[where] = (stream.digest, stream.size)
+        if scheme == "scripts":
+            shipped = b"".join(stream.pieces())
+            script = relocatable(shipped)
+            if script != shipped:
+                self._add(where, script, is_executable)
         return RecordEntry(os.fspath(path), None, None)
 
     def finalize_installation(self, scheme: Scheme, record_file_path: str, records: Iterable[tuple[Scheme, RecordEntry]]) -> None:
+        if self.compile:
+            made = self.compile(self._read_sources())
+            self.found.update((where, File.of(where, code)) for where, code in made.items())
+            self._rows.update((where, ("", "")) for where in made)
         for where, text in self._scripts.items():
-            self._write(where, text, True)
-            self._sources.discard(where)
-        for where in self.compile(self.root, self._sources) if self.compile else ():
-            self._rows[where] = ("", "")
+            self._add(where, text, True)
         record = self.layout.place(scheme, record_file_path, self.distribution)
         self._rows[record] = ("", "")
         base = self.layout.folder(scheme, self.distribution)
-        rows = sorted((posixpath.relpath(path, base), *row) for path, row in self._rows.items())
+        rows = sorted((_relative(path, base), *row) for path, row in self._rows.items())
         lines = io.StringIO(newline="")
         csv.writer(lines).writerows(rows)
-        self._write(record, lines.getvalue().encode(), False)
-        self._rows.clear()
+        self._add(record, lines.getvalue().encode(), False)
+        self._refuse_files_as_folders()
 
-    def _write(self, where: str, data: bytes, executable: bool) -> None:
-        with self._open(where, executable) as out:
-            out.write(data)
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        self._rows[where] = (f"sha256={digest}", str(len(data)))
+    def _read_sources(self) -> dict[str, bytes]:
+        """What is to be compiled. From here on it is in memory, so that it is not inflated twice."""
+        sources = {}
+        for where, file in self.found.items():
+            if where.endswith(".py") and where not in self._scripts:
+                sources[where] = b"".join(file.read())
+                self.found[where] = File.of(where, sources[where], file.executable, file.sha256)
+        return sources
 
-    def _open(self, where: str, executable: bool) -> BinaryIO:
-        path = f"{self.root}/{where}"
-        folder = posixpath.dirname(path)
-        try:
-            if folder not in self._folders:
-                os.makedirs(folder, exist_ok=True)
-                self._folders.add(folder)
-            # What comes later in a wheel takes the place of what came before, as it does for pip.
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            raise EnvError(f"a wheel of {self.distribution} can't be installed", [Problem(where, "is both a file and a directory.")]) from None
-        os.fchmod(fd, 0o755 if executable else 0o644)
-        return os.fdopen(fd, "wb")
+    def _add(self, where: str, data: bytes, executable: bool) -> None:
+        digest = hashlib.sha256(data)
+        self.found[where] = File.of(where, data, executable, digest.hexdigest())
+        self._rows[where] = (f"sha256={base64.urlsafe_b64encode(digest.digest()).rstrip(b'=').decode()}", str(len(data)))
+
+    def _refuse_files_as_folders(self) -> None:
+        folders: set[str] = set()
+        for where in self.found:
+            while (where := where.rpartition("/")[0]) and where not in folders:
+                folders.add(where)
+        problems = [Problem(where, "is both a file and a directory.") for where in sorted(folders & self.found.keys())]
+        if problems:
+            raise EnvError(f"a wheel of {self.distribution} can't be installed", problems)
+
+
+def _relative(path: str, base: str) -> str:
+    return path[len(base) + 1 :] if path.startswith(f"{base}/") else posixpath.relpath(path, base)
 
 
 @dataclass(frozen=True)
@@ -169,10 +172,17 @@ class Claims(WheelDestination):
         self.claims[where] = Claim(self.wheel, where, content)
 
 
-def lay_out(wheel: Path, root: Path, layout: Layout, compile: Compile | None) -> None:
-    """Install ``wheel`` below ``root``, as ``pip install --no-index --no-deps`` would into an environment there. Raises ``EnvError``."""
+def lay_out(wheel: Path, layout: Layout, compile: Compile | None) -> Iterable[File]:
+    """What ``pip install --no-index --no-deps`` would make of ``wheel``, relative to the environment. Raises ``EnvError``; so does reading a file."""
     metadata = {"INSTALLER": b"pip\n", "REQUESTED": b""}  # what pip writes for whatever a lock names; tools look at the first
-    _install(wheel, layout, lambda source: Files(root, layout, source.distribution, compile), metadata)
+    made: list[Files] = []
+
+    def destination(source: Wheel) -> WheelDestination:
+        made.append(Files(layout, source.distribution, compile))
+        return made[-1]
+
+    _install(wheel, layout, destination, metadata)
+    return made[0].found.values()
 
 
 def claims(wheel: Path, layout: Layout) -> tuple[Claim, ...]:

@@ -7,17 +7,19 @@ environment is asked where the ``env`` layer is made, whose key holds them all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifact.contents import File, write
 from ..artifact.layers import Tree
 from ..errors import EnvError, Problem
 from ..install_release import pin
 from ..recipe import Recipe
 from ..target import Interpreter
 from . import keys
-from .bytecode import compile_files
+from .bytecode import compile_sources
 
 if TYPE_CHECKING:
     from ..wheelhouse import Wheelhouse
@@ -37,8 +39,8 @@ def _wheel(path: Path, sha256: str, interpreter: Interpreter, byte_code: bool) -
     return Tree(path.stem, "wheel", made_from, partial(_make_wheel, path, interpreter, byte_code), path.stat().st_size)
 
 
-def _make_wheel(path: Path, interpreter: Interpreter, byte_code: bool, root: Path) -> None:
-    install(path, root / _TOP, interpreter, byte_code)
+def _make_wheel(path: Path, interpreter: Interpreter, byte_code: bool, root: Path) -> Iterable[File]:
+    return [replace(file, path=f"{_TOP}/{file.path}") for file in _files(path, interpreter, byte_code)]
 
 
 def _make_env(house: Wheelhouse, interpreter: Interpreter, root: Path) -> None:
@@ -48,10 +50,14 @@ def _make_env(house: Wheelhouse, interpreter: Interpreter, root: Path) -> None:
 
 def install(wheel: Path, root: Path, interpreter: Interpreter, byte_code: bool) -> None:
     """Install ``wheel`` into the environment at ``root``. Raises ``EnvError``."""
+    write(_files(wheel, interpreter, byte_code), root)
+
+
+def _files(wheel: Path, interpreter: Interpreter, byte_code: bool) -> Iterable[File]:
     from .layout import Layout, lay_out  # slow to import, and not needed where all layers are cached
 
-    compile = partial(compile_files, interpreter, mode="unchecked-hash") if byte_code else None
-    lay_out(wheel, root, Layout.of(interpreter), compile)
+    compile = partial(compile_sources, interpreter, mode="unchecked-hash") if byte_code else None
+    return lay_out(wheel, Layout.of(interpreter), compile)
 
 
 def bare(root: Path, interpreter: Interpreter) -> None:
