@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import traceback
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -123,6 +122,8 @@ def _be_child(work: Callable[[Queue], Any], queue: Queue, answer: int) -> None:
         except OSError as error:
             said = {"system": [error.errno, error.strerror, error.filename]}
         except BaseException:
+            import traceback  # only now: each start would pay for it
+
             said = {"bug": traceback.format_exc()}
         if "value" not in said:
             queue.close()
