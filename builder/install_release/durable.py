@@ -86,6 +86,27 @@ def write_file(directory: int, name: str, data: bytes, mode: int = 0o644) -> Non
     os.fsync(directory)
 
 
+def create_synced(directory: int, name: str, data: bytes, mode: int, group: int = -1) -> None:
+    """A new file, synced, with exactly ``mode`` and, if one is given, ``group``; in the place of one that a killed process left there."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+    file = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+    try:
+        _write_all(file, data)
+        if group not in (-1, os.fstat(file).st_gid):
+            os.fchown(file, -1, group)
+        os.fchmod(file, mode)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def replace(directory: int, name: str, published: str) -> None:
+    """Put the synced file ``name`` in the place of ``published``, whatever was there. The caller syncs the directory, once for several."""
+    identity = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    _rename(name, directory, published, directory, lambda: _is_same(directory, published, identity))
+
+
 def publish(source: int, name: str, target: int, published: str) -> None:
     """Move the synced tree ``name`` from the directory ``source`` to ``published`` in ``target``, where nothing may be."""
     if exists(target, published):  # a rename onto an empty directory would succeed
@@ -132,6 +153,20 @@ def remove_name(directory: int, name: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory)
         os.fsync(directory)
+
+
+def remove_directory(directory: int, name: str) -> bool:
+    """Remove an empty directory durably; False when something is in it, True when it is gone, or was."""
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOTDIR):
+            return False
+        raise
+    os.fsync(directory)
+    return True
 
 
 def append_lines(directory: int, name: str, data: bytes, mode: int = 0o640) -> None:

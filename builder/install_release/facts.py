@@ -82,7 +82,7 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
         private=interpreter.private_ancestor(search.interpreter.executable) if search.interpreter else "",
         root=root,
         ancestors=tuple(_directory(path) for path in reversed(list(_upwards(standing)))),
-        trusted=_trusted(),
+        trusted=trusted(),
         unwritable=_unwritable([standing]) or _unwritable(parts),
         not_directories=tuple(path for path in [*_files_above(root, standing), *parts] if os.path.islink(path) or not os.path.isdir(path)),
         foreign=tuple(path for path in parts if path in mounts or (os.path.isdir(path) and os.stat(path).st_dev != os.stat(standing).st_dev)),
@@ -123,7 +123,7 @@ def _directory(path: str) -> Directory:
     return Directory(path, facts.st_uid, stat.S_IMODE(facts.st_mode))
 
 
-def _trusted() -> frozenset[int]:
+def trusted() -> frozenset[int]:
     """root, this user, and in a user namespace the user that stands for all who have no number there."""
     users = {0, os.geteuid()}
     try:

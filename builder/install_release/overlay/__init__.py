@@ -8,65 +8,65 @@ Files that the recipe does not copy are only *linked*: the system includes ``<ro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from ..artifact import Artifact
-from ..host import Host
+from ..host import STATE, Host
 from ..manifest import Conflict, Manifest
+from . import laying, ledger, proposal
 from .change import Change, Content, OverlayError, Proposal, Verdict
+from .proposal import Question
 from .render import Rendered, Wanted
+from .wanted import published, rendered
 
-__all__ = ["Change", "Content", "OverlayError", "Proposal", "Rendered", "Verdict", "Wanted"]
+__all__ = ["Change", "Content", "OverlayError", "Proposal", "Rendered", "Verdict", "Wanted", "published", "rendered"]
 
 
-def rendered(artifact: Artifact, root: str) -> Wanted:
-    """The etc/ of an artifact, rendered in memory with the values of the host at ``root`` (which need not exist).
+def propose(host: Host, manifest: Manifest, release: str, wanted: Wanted, answers: Sequence[Conflict] = (), back: bool = False) -> Proposal:
+    """What making ``release`` live would do to the system's files. Changes nothing.
 
-    ``Wanted.problems`` has what is missing or malformed, for the preflight; ``Wanted.files`` goes to ``stage.Staging.etc``.
+    ``answers``: what the operator said (--etc); they go before the recipe's ``on_conflict``. ``back``: it is a rollback, and refuses for no
+    conflict: what was there is put back, an edit that gives way is saved beside it. Raises ``DamagedError`` for a damaged ledger.
     """
-    raise NotImplementedError
+    blobs = frozenset(host.names(ledger.BLOBS))
+    return proposal.propose(Question(host.root, manifest, release, ledger.read(host), blobs, answers, back), wanted)
 
 
-def published(host: Host, release: str) -> Wanted:
-    """The etc/ of an installed release, as it was rendered when it was staged."""
-    raise NotImplementedError
-
-
-def propose(host: Host | None, manifest: Manifest, release: str, wanted: Wanted, answers: Sequence[Conflict] = ()) -> Proposal:
-    """What making ``release`` live would do to the system's files. Changes nothing. ``host`` is None where there is no root yet.
-
-    ``answers``: what the operator said (--etc); they go before the recipe's ``on_conflict``. Raises ``DamagedError`` for a damaged ledger.
-    """
-    raise NotImplementedError
+def survey(root: str, manifest: Manifest, release: str, wanted: Wanted, answers: Sequence[Conflict] = ()) -> Proposal:
+    """The same for a preflight, where there may be no root yet."""
+    if os.access(os.path.join(root, STATE), os.R_OK | os.X_OK):
+        with Host(root) as host:
+            return propose(host, manifest, release, wanted, answers)
+    return proposal.propose(Question(os.path.realpath(root), manifest, release, ledger.Ledger(), answers=answers), wanted)
 
 
 def prepare(host: Host, tx: str, changes: Sequence[Change]) -> None:
     """Step 6: keep what is there, write what will be there beside it, all synced. Raises before anything is live; then call ``restore``."""
-    raise NotImplementedError
+    laying.prepare(host, tx, changes)
 
 
 def switch(host: Host, tx: str, changes: Sequence[Change]) -> None:
     """Step 8: each file is looked at once more, then replaced by a rename. Raises ``OverlayError`` or ``OSError``; then call ``restore``."""
-    raise NotImplementedError
+    laying.switch(changes, tx)
 
 
 def restore(host: Host, tx: str, changes: Sequence[Change]) -> tuple[str, ...]:
     """The way back, wherever ``prepare`` or ``switch`` stopped; can be done again and again. What could not be put back, in words:
-    a file that somebody else has changed meanwhile stays. Raises ``OSError`` when the disk won't have it."""
-    raise NotImplementedError
+    a file that somebody else has changed meanwhile stays. Raises ``OSError`` when the disk won't have it, ``InstallError`` when it is damaged."""
+    return laying.restore(host, tx, changes)
 
 
 def commit(host: Host, tx: str, changes: Sequence[Change], release: str, before: str) -> None:
     """Write the ledger, durably, before the journal says idle: ``release`` is laid down, in the place of ``before`` ("" for none).
     Can be done again and again."""
-    raise NotImplementedError
+    laying.commit(host, tx, changes, release, before)
 
 
 def leftovers(host: Host, tx: str = "") -> tuple[str, ...]:
     """What a dead transaction left (any but the live ``tx``), as absolute paths."""
-    raise NotImplementedError
+    return laying.leftovers(host, tx)
 
 
-def clear(host: Host, tx: str = "") -> tuple[str, ...]:
-    """Remove it; what was removed."""
-    raise NotImplementedError
+def clear(host: Host) -> tuple[str, ...]:
+    """Remove it, once no transaction is under way; what was removed."""
+    return laying.clear(host)

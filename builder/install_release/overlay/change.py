@@ -26,7 +26,7 @@ class Change:
     stays, and only the ledger changes. ``source``: where the bytes of ``new`` are, relative to the root. ``laid``: what the release lays down
     there (not what is live, where an edit was kept); None: the path is given up. ``before``: what was there before any release came.
     ``edited``: ``old`` is not what was laid down last. ``beside``: the path that this one was put beside, for a second version of it.
-    ``directories``: those above it that have to be made, outermost first.
+    ``directories``: those above it that have to be made, outermost first. ``alone``: it is no file that we may touch, and was not looked at.
     """
 
     path: str
@@ -39,6 +39,7 @@ class Change:
     edited: bool = False
     beside: str = ""
     directories: tuple[str, ...] = ()
+    alone: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
