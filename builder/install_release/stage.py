@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import __version__, durable, inventory, kept, launcher
 from .artifact import Artifact
@@ -18,6 +19,7 @@ from .errors import Problem, RefusedError
 from .host import INSTALL_JSON, LEASE, RELEASE_JSON, RELEASES, SHARED, STAGING, Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
+from .overlay.render import Rendered
 from .table import Entry, Segment
 from .unpack import Destination, unpack
 
@@ -66,11 +68,12 @@ def _tracked(entries: Iterator[Entry], linked: Sequence[str]) -> Iterator[Proble
 
 @dataclass(frozen=True)
 class Staging:
-    """What a release's directory is made of, beside the artifact: the transaction, its environment and interpreter."""
+    """What a release's directory is made of, beside the artifact: the transaction, its environment, interpreter and rendered etc/."""
 
     tx: str
     env: str
     interpreter: Interpreter
+    etc: Mapping[str, Rendered] = field(default_factory=dict)
 
 
 def publish(host: Host, artifact: Artifact, staging: Staging) -> str:
@@ -115,6 +118,8 @@ def _fill(stage: int, artifact: Artifact, staging: Staging) -> str:
     made.link("venv", f"../../envs/{staging.env}")
     made.file(launcher.NAME, launcher.render(staging.interpreter.executable, manifest.version), 0o755)
     made.entries += kept.keep(stage, artifact, release_layers(manifest))
+    for path, rendered in sorted(staging.etc.items()):
+        made.render(f"etc/{path}", rendered)
     made.directory("src")
     for path in linked_paths(manifest):
         ups = "../" * (path.count("/") + 3)  # from the link's directory: out of src/, <id>/ and releases/
@@ -145,6 +150,18 @@ class _Made:
         with self._above(path) as (directory, name):
             durable.create_file(directory, name, data, mode)
         self.entries.append(Entry(path, "file", f"{mode:o}", len(data), hashlib.sha256(data).hexdigest()))
+
+    def render(self, path: str, rendered: Rendered) -> None:
+        """A file in the place of the one that the artifact brought, unless that says the same."""
+        with self._above(path) as (directory, name):
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            with os.fdopen(file, "rb") as stream:
+                same = stream.read() == rendered.data and stat.S_IMODE(os.fstat(file).st_mode) == int(rendered.mode, 8)
+            if same:
+                return
+            os.unlink(name, dir_fd=directory)
+            durable.create_file(directory, name, rendered.data, int(rendered.mode, 8))
+        self.entries.append(Entry(path, "file", rendered.mode, len(rendered.data), hashlib.sha256(rendered.data).hexdigest()))
 
     def link(self, path: str, target: str) -> None:
         """A link, in the place of the placeholder or empty directory that may be there."""
