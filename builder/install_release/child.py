@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .who import account
+
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -49,13 +51,9 @@ def scrubbed(**more: str) -> dict[str, str]:
 
 def personal(**more: str) -> dict[str, str]:
     """The same, and who this user is, for commands that an application brings."""
-    import pwd  # only now: each start would pay for it
-
-    try:
-        user = pwd.getpwuid(os.geteuid())
-    except KeyError:  # a user without an entry, as in a container
-        return scrubbed(**more)
-    return scrubbed(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, **more)
+    name, home = account(os.geteuid())
+    home = home or os.environ.get("HOME", "")
+    return scrubbed(USER=name, LOGNAME=name, **({"HOME": home} if home else {}), **more)
 
 
 def run(

@@ -27,7 +27,7 @@ STATUSES = """exit statuses:
   3 refused, nothing changed  7 state damaged, or a release is not what was installed
 """
 _DEFAULT = "release.tgz"
-_VALUED = ("--root", "--python", "--expect-sha256", "--wait", "--why")
+_VALUED = ("--root", "--python", "--expect-sha256", "--wait", "--why", "--user")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,6 +123,11 @@ _COMMON = (
 _CHANGING = (
     _argument("--wait", type=_seconds, default=10.0, metavar="SECONDS", help="for another installer to end (10)"),
     _argument("--why", default="", metavar="TEXT", help="a reason, for the history"),
+)
+_FLIPPING = (
+    _argument("--no-hooks", action="store_true", help="run none of the release's hooks"),
+    _argument("--no-once", action="store_true", help="not those hooks that shall run on one host of several: another one runs them"),
+    _argument("--unsafe", action="store_true", help="go back even to a version that can't run with the data as a later one left them"),
 )
 _ID = _argument("id", metavar="ID", help="a release: its id, the beginning or end of it, or a version")
 _MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, the beginning or end of it, or a version")
@@ -226,7 +231,8 @@ def _log(options: argparse.Namespace) -> int:
             wanted = release.resolve_past(host, options.id)
             events = [event for event in events if event["id"] == wanted]
         due = status.due(host, host.holder())
-    lines = [*map(history.for_people, events), *(f"recovery is due: {each}" for each in due)]
+    lines = [line for event in events for line in history.with_log(event)]
+    lines += [f"recovery is due: {each}" for each in due]
     _say(options, lines, {"events": events, "recovery": list(due)})
     return 0
 
@@ -253,8 +259,33 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _recover(options: argparse.Namespace) -> int:
-    done = release.recover_now(_order(options, _known_root(options), "recover"))
+    done = release.recover_now(_order(options, _known_root(options), "recover"), boot=options.boot)
     _say(options, [f"done: {each}" for each in done] or ["nothing to recover"], {"done": list(done)})
+    return 0
+
+
+def _bootstrap(options: argparse.Namespace) -> int:
+    from . import bootstrap  # only now: once in a host's life
+
+    if options.artifact:
+        with open_artifact(options.artifact) as artifact:
+            needs = bootstrap.of_artifact(artifact, _root(options) or artifact.manifest.root, options.user)
+    else:
+        with Host(_known_root(options)) as host:
+            needs = bootstrap.of_live(host, options.user)
+    script = bootstrap.script(needs)
+    _say(options, script.splitlines(), {**asdict(needs), "script": script})
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from . import doctor
+
+    with Host(_known_root(options)) as host:
+        found = doctor.findings(doctor.gather(host))
+    if found:
+        raise RefusedError("this host is not as it should be", found)
+    _say(options, ["nothing to complain of"], {"problems": []})
     return 0
 
 
@@ -264,6 +295,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
         "check, unpack, and make a release live (the default: the word may be left out)",
         (
             *_CHANGING,
+            *_FLIPPING,
             _argument("artifact", metavar="ARTIFACT", nargs="?", help=f"the file, or - for standard input ({_DEFAULT})"),
             _argument("--plan", action="store_true", help="say what would be done, and change nothing"),
             _argument("--no-activate", action="store_true", help="put it there, but leave what is live"),
@@ -271,11 +303,11 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
             _argument("--expect-sha256", metavar="H", help="refuse any other file"),
         ),
     ),
-    "activate": (_activate, "make an installed release live", (*_CHANGING, _ID)),
+    "activate": (_activate, "make an installed release live", (*_CHANGING, *_FLIPPING, _ID)),
     "rollback": (
         _rollback,
         "go back to the last good release, or to ID; what is left is marked bad",
-        (*_CHANGING, _MAYBE_ID, _argument("--keep", action="store_true", help="don't mark what is left as bad")),
+        (*_CHANGING, *_FLIPPING, _MAYBE_ID, _argument("--keep", action="store_true", help="don't mark what is left as bad")),
     ),
     "status": (_status, "what is live, what is there, what still runs", ()),
     "log": (_log, "what happened here, or to one release", (_MAYBE_ID,)),
@@ -284,9 +316,23 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
     "unpin": (_mark("unpinned"), "let a release be pruned again", (*_CHANGING, _ID)),
     "mark-bad": (_mark("bad"), "never roll back to a release", (*_CHANGING, _ID)),
     "prune": (_prune, "remove releases and environments that need not stay", _CHANGING),
-    "recover": (_recover, "finish or undo what a killed installer left", _CHANGING),
+    "bootstrap": (
+        _bootstrap,
+        "write the script by which an administrator sets a host up, once",
+        (
+            _argument("artifact", metavar="ARTIFACT", nargs="?", help="the release that it is for (the live one)"),
+            _argument("--print", action="store_true", required=True, help="to standard output: this program runs nothing of it"),
+            _argument("--user", default="", metavar="NAME", help="who deploys (whoever owns the root, or runs this; else deploy)"),
+        ),
+    ),
+    "doctor": (_doctor, "what an administrator has yet to set up here, and what gives away more than is needed", ()),
+    "recover": (
+        _recover,
+        "finish or undo what a killed installer left, and try again what a way back could not do",
+        (*_CHANGING, _argument("--boot", action="store_true", help="only links and files: before the services are started")),
+    ),
 }
-_READING = ("status", "log", "verify")
+_READING = ("status", "log", "verify", "bootstrap", "doctor")
 
 
 def _refuse_root(options: argparse.Namespace) -> None:
@@ -322,7 +368,8 @@ def _order(options: argparse.Namespace, root: str, command: str) -> Order:
     def silent(line: str) -> None:
         pass
 
-    return Order(root, command, me(), options.why, options.wait, note if os.isatty(2) else silent, note)
+    flipping = {"hooks": not options.no_hooks, "once": not options.no_once, "unsafe": options.unsafe} if "unsafe" in options else {}
+    return Order(root, command, me(), options.why, options.wait, say=note if os.isatty(2) else silent, note=note, **flipping)
 
 
 def _tell(options: argparse.Namespace, outcome: Outcome, activated: bool = True) -> int:
@@ -368,14 +415,16 @@ def _write(file: int, lines: Iterable[str]) -> None:
 def _fail(error: InstallError, as_json: bool) -> int:
     if as_json:
         problems = [asdict(problem) for problem in error.problems]
+        value = {"status": error.status, "message": error.message, "problems": problems, "log": list(error.log)}
         with suppress(OSError):
-            _write(1, [json.dumps({"error": {"status": error.status, "message": error.message, "problems": problems}})])
+            _write(1, [json.dumps({"error": value})])
         return error.status
     count = len(error.problems)
     lines = [error.message + (f", {count} reasons:" if count > 1 else ":" if count else "")]
     width = max((len(problem.where) for problem in error.problems), default=0)
     for problem in error.problems:
         lines.append(f"  {problem.where:<{min(width, 40)}}  {problem.sentence}")
+    lines += ["what was seen:", *(f"  {line}" for line in error.log)] if error.log else []
     with suppress(OSError):
         _write(2, [*lines, f"exit {error.status}"])
     return error.status

@@ -25,14 +25,15 @@ class Problem:
 
 
 class InstallError(Exception):
-    """Base of the family. ``status`` is the exit status; ``problems`` are all reasons found by one check."""
+    """Base of the family. ``status`` is the exit status; ``problems`` are all reasons found by one check; ``log`` is what was seen, in lines."""
 
     status = 1
 
-    def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
+    def __init__(self, message: str, problems: Iterable[Problem] = (), log: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.problems = tuple(problems)
+        self.log = tuple(log)
 
 
 class UsageError(InstallError):

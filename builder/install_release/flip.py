@@ -1,26 +1,36 @@
-"""The flip: one link. Activating a release and rolling back to one are this same function; so is the way back when it fails.
+"""The flip: one link, and what goes with it. Activating a release and rolling back to one are this same function; the way back is its reverse.
 
-Order (docs/host.md): journal prepared → switching → ``previous``, ``current`` → committed → history → journal idle. A process
-that is killed anywhere in it leaves a journal from which ``back`` or ``forward`` goes on, as often as need be.
+Order (docs/host.md): journal prepared → new files beside the old → switching → files, ``previous``, ``current`` → services → post hooks → health →
+committed → ledger, history → journal idle. A process that is killed anywhere in it leaves a journal from which ``back`` or ``forward`` goes on, as
+often as need be. Signals are held where it must not stop half-way; while services, hooks and the health check are waited for, one leads back.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import durable, history, interrupts, journal
+from . import durable, history, interrupts, journal, launcher, overlay, serving
 from .errors import DegradedError, InstallError, Problem, RolledBackError
 from .history import Event
 from .host import CURRENT, PREVIOUS, RELEASES, Host
 from .journal import Transaction
+from .overlay import Change
+from .serving import Side, UnhealthyError
+from .version import older
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Switch:
-    """What shall be live, and what goes into the history about it. ``how`` is activate or rollback; ``marks_bad``: what is left is bad."""
+    """What shall be live, and what goes into the history about it. ``how`` is activate or rollback; ``marks_bad``: what is left is bad.
+
+    ``changes`` are made to the files of the system. ``hooks``: those that run; without ``once`` not those for one host of several.
+    """
 
     to: str
     version: str
@@ -28,6 +38,9 @@ class Switch:
     who: str
     why: str
     marks_bad: bool = False
+    changes: tuple[Change, ...] = ()
+    hooks: bool = True
+    once: bool = True
 
 
 def new_tx() -> str:
@@ -35,23 +48,35 @@ def new_tx() -> str:
     return os.urandom(6).hex()
 
 
-def flip(host: Host, switch: Switch) -> str:
+def flip(host: Host, switch: Switch, say: Say = lambda line: None) -> str:
     """Make a published, verified release live; the id of the one that was ("" for none). The caller holds the lock and has recovered.
 
     Raises ``RolledBackError`` when it failed and what was live is live, ``DegradedError`` when it stopped in between.
     """
     before = host.current() or ""
-    transaction = Transaction(new_tx(), "prepared", switch.to, before, durable.read_link(host.fd, PREVIOUS) or "", switch.who)
+    left, to = serving.side(host, before), serving.side(host, switch.to)
+    previous = durable.read_link(host.fd, PREVIOUS) or ""
+    transaction = Transaction(new_tx(), "prepared", switch.to, before, previous, switch.who, changes=switch.changes)
     with interrupts.held():
+        began = False  # whether anything that runs may have been told of it
         try:
+            with interrupts.let_through():
+                _run_hooks(host, "pre", left if switch.how == "rollback" else to, switch, say)
             journal.write(host, transaction)
+            overlay.prepare(host, transaction.tx, transaction.changes)
             transaction = transaction.step("switching")
             journal.write(host, transaction)
+            overlay.switch(host, transaction.tx, transaction.changes)
             _point(host, transaction)
-            committed = transaction.step("committed", _events(host, transaction, switch))
+            began = True
+            with interrupts.let_through():
+                serving.follow(host, left, to, transaction.changes, say)
+                _run_hooks(host, "post", to, switch, say)
+                seen = serving.insist(host, to, say)
+            committed = transaction.step("committed", _events(transaction, switch, left, to, seen))
             journal.write(host, committed)
-        except Exception as error:
-            _go_back(host, transaction, error)
+        except (Exception, interrupts.Interrupted) as error:
+            _go_back(host, transaction, _Failure(error, began, left, to), say)
         interrupts.settle()
         try:
             forward(host, committed)
@@ -63,49 +88,141 @@ def flip(host: Host, switch: Switch) -> str:
 
 
 def forward(host: Host, transaction: Transaction) -> None:
-    """Finish a committed transaction: the links, the history, the journal. Can be done again and again."""
+    """Finish a committed transaction: the links, the ledger, the history, the journal. Can be done again and again."""
     _point(host, transaction)
+    overlay.commit(host, transaction.tx, transaction.changes, transaction.to, transaction.before)
     history.append_missing(host, transaction.tx, transaction.events)
     journal.write(host, None)
 
 
-def back(host: Host, transaction: Transaction, why: str) -> None:
-    """Undo a transaction that is not committed. Can be done again and again. A ``current`` that somebody else set stays as it is."""
+def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Sequence[Problem]] = tuple) -> tuple[Problem, ...]:
+    """Undo a transaction that is not committed. Can be done again and again. What somebody else has set meanwhile, link or file, stays as it is.
+
+    ``revive`` lets what runs follow; what would not, and what else could not be put back, is returned. Raises ``OSError`` when files or links could
+    not be put back: the journal then says that it is still to be done.
+    """
     found = journal.read(host)
     if found is not None and found.state == "committed":  # its last write failed after the rename: it must not win later
-        journal.write(host, transaction.step("switching"))
+        journal.write(host, transaction)
+    elif found is not None and found != transaction:
+        with suppress(OSError):  # if this process is killed, whoever recovers knows why: as well as the disk lets it
+            journal.write(host, transaction)
+    stays = [Problem("etc", words) for words in overlay.restore(host, transaction.tx, transaction.changes)]
     if durable.read_link(host.fd, CURRENT) == _target(transaction.to):
         _set(host, CURRENT, _target(transaction.before))
     if durable.read_link(host.fd, PREVIOUS) == _target(transaction.before):
         _set(host, PREVIOUS, transaction.previous)
+    lost = tuple(revive())
     about = {"id": transaction.to, "version": host.version(transaction.to), "who": transaction.who, "tx": transaction.tx}
-    event = {"time": history.now(), "event": "failed", "why": why, **about}
+    events = list(transaction.events or [{"time": history.now(), "event": "failed", "why": why, **about}])
+    if lost:
+        events.append({"time": history.now(), "event": "degraded", "why": str(lost[0]), "back": transaction.before, **about})
     with suppress(OSError):  # on a full disk: the links count
-        history.append_missing(host, transaction.tx, [event])
+        history.append_missing(host, transaction.tx, events)
     journal.write(host, None)
+    return (*stays, *lost)
 
 
-def _go_back(host: Host, transaction: Transaction, error: Exception) -> NoReturn:
-    problems = [Problem("flip", f"{error}.", "Nothing that was live has changed. Mend that, then run this again.")]
+@dataclass(frozen=True)
+class _Failure:
+    """Why a flip can't go on. ``began``: what runs may have been told of it."""
+
+    error: BaseException
+    began: bool
+    left: Side
+    to: Side
+
+    @property
+    def message(self) -> str:
+        what = self.error.message if isinstance(self.error, InstallError) else "the flip failed"
+        return f"{what}, and was rolled back" if self.began or not isinstance(self.error, InstallError) else f"{what}; what was live is live"
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What went wrong, for people."""
+        if isinstance(self.error, InstallError) and self.error.problems:
+            return self.error.problems
+        if isinstance(self.error, interrupts.Interrupted):
+            return (Problem("signal", f"{self.error}.", "Run this again when it may take its time."),)
+        return (Problem("flip", f"{self.error}.", "Nothing that was live has changed. Mend that, then run this again."),)
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        return self.error.log if isinstance(self.error, InstallError) else ()
+
+    def event(self, transaction: Transaction) -> Event:
+        """A line of the history. A release is bad when it was itself what failed: a service, a hook or its health."""
+        manifest, bad = self.to.manifest, self.began and isinstance(self.error, InstallError)
+        about = {"id": transaction.to, "version": manifest.version if manifest else "", "who": transaction.who, "tx": transaction.tx}
+        safe_to = {"safe_to": manifest.rollback_safe_to} if manifest and manifest.rollback_safe_to and (self.began or manifest.hooks) else {}
+        log = {"log": list(self.log)} if self.log else {}
+        why = str(self.problems[0]) if isinstance(self.error, InstallError) else str(self.error)
+        return {"time": history.now(), "event": "bad" if bad else "failed", "why": why, **about, **safe_to, **log}
+
+
+def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) -> NoReturn:
+    """Undo it, up to the health of what is live again; then say how that went."""
+    problems, log, lost = list(failure.problems), list(failure.log), list[Problem]()
+    restored = False
+
+    def revive() -> Sequence[Problem]:
+        nonlocal restored
+        restored = (host.pointer(CURRENT).id or "") == transaction.before
+        if failure.began and restored:
+            with interrupts.dropped():  # what could a signal ask for now?
+                say(f"going back: {transaction.before or 'nothing'} is live again")
+                lost.extend(serving.revive(host, failure.to, failure.left, transaction.changes, say))
+                if not lost:
+                    try:
+                        serving.insist(host, failure.left, say)
+                    except UnhealthyError as error:
+                        lost.extend(error.problems)
+                        log.extend(error.log)
+        return lost
+
     try:
-        back(host, transaction, str(error))
-    except (OSError, InstallError) as failure:
-        problems.append(Problem("recovery", f"is unfinished: {failure}.", "Run install-release recover once that is mended."))
-    if (host.pointer(CURRENT).id or "") != transaction.before:
-        problems[0] = Problem("flip", f"{error}.", f"{CURRENT} leads to {transaction.to}: run install-release recover.")
-        raise DegradedError("the flip failed, and so did the way back", problems) from error
-    raise RolledBackError("the flip failed and was rolled back", problems) from error
+        problems += back(host, transaction.step(transaction.state, (failure.event(transaction),)), "", revive)
+    except (OSError, InstallError) as error:
+        problems.append(Problem("recovery", f"is unfinished: {error}.", "Run install-release recover once that is mended."))
+    if not restored:
+        problems[0] = Problem(problems[0].where, problems[0].what, f"{CURRENT} may lead to {transaction.to}: run install-release recover.")
+    interrupts.ignore()  # one that was held would put its own words in the place of these
+    if lost or not restored:
+        raise DegradedError("the flip failed, and so did the way back", problems, log) from failure.error
+    problems += _unsafe(failure)
+    raise RolledBackError(failure.message, problems, log) from failure.error
 
 
-def _events(host: Host, transaction: Transaction, switch: Switch) -> tuple[Event, ...]:
+def _unsafe(failure: _Failure) -> Iterator[Problem]:
+    """Going back by itself, a host does not ask whether the data still fit: it says so."""
+    left, to = failure.left.manifest, failure.to.manifest
+    if left and to and to.rollback_safe_to and (failure.began or to.hooks) and older(left.version, to.rollback_safe_to) is not False:
+        what = f"{to.version} says that no version before {to.rollback_safe_to} can run with the data as it leaves them, and {left.version} is live."
+        yield Problem("rollback_safe_to", what, "Look at the data.")
+
+
+def _run_hooks(host: Host, moment: str, release: Side, switch: Switch, say: Say) -> None:
+    when = f"{moment}_{'rollback' if switch.how == 'rollback' else 'flip'}"
+    declared = release.manifest.hooks if release.manifest and switch.hooks else ()
+    if any(hook.when == when for hook in declared):
+        from . import hooks  # only now: most releases have none
+
+        hooks.run(hooks.chosen(declared, when, switch.once), host.path(RELEASES, release.id, launcher.NAME), say)
+
+
+def _events(transaction: Transaction, switch: Switch, left: Side, to: Side, seen: Sequence[str]) -> tuple[Event, ...]:
     common = {"time": history.now(), "who": switch.who, "tx": transaction.tx}
     activated = {**common, "event": "activated", "id": switch.to, "version": switch.version, "how": switch.how, "why": switch.why}
     if transaction.before:
         activated["from"] = transaction.before
-    good = {**common, "event": "good", "id": switch.to, "version": switch.version, "why": "committed; it declares no check"}
+    if to.manifest and to.manifest.rollback_safe_to:
+        activated["safe_to"] = to.manifest.rollback_safe_to
+    well: Event = {"why": f"healthy: {seen[-1]}", "log": list(seen)} if seen else {"why": "committed; it declares no check"}
+    good = {**common, "event": "good", "id": switch.to, "version": switch.version, **well}
     if not (switch.marks_bad and transaction.before):
         return activated, good
-    version, why = host.version(transaction.before), f"rolled back to {switch.to}: {switch.why}"
+    why = f"rolled back to {switch.to}: {switch.why}"
+    version = left.manifest.version if left.manifest else ""
     return activated, good, {**common, "event": "bad", "id": transaction.before, "version": version, "why": why}
 
 

@@ -47,15 +47,21 @@ class Past:
     note: str = ""
     order: int = -1
     record: str = ""  # sha256 of install.json
+    ran: int = -1  # order of the last event that says that it ran: from then on the data may be as this release leaves them
+    safe_to: str = ""  # the oldest version that can run with such data; "" for any
 
 
 @dataclass(frozen=True)
 class History:
-    """``line`` is the way that led to the live release: activating adds to it, rolling back shortens it; ``live`` is its last."""
+    """``line`` is the way that led to the live release: activating adds to it, rolling back shortens it; ``live`` is its last.
+
+    ``degraded``: the event of a way back that failed and was not mended since.
+    """
 
     releases: Mapping[str, Past] = field(default_factory=dict)
     line: tuple[str, ...] = ()
     since: str = ""  # when the live release became live
+    degraded: Event | None = None
 
     @property
     def live(self) -> str:
@@ -123,11 +129,18 @@ def for_people(event: Event) -> str:
     return printable(f"{what} by {event.get('who', '?')}{from_}{why}")
 
 
+def with_log(event: Event) -> list[str]:
+    """Its line, and where something went wrong the lines of what was seen."""
+    seen = event.get("log") if event["event"] != "good" else None
+    return [for_people(event), *(f"    {printable(str(line))}" for line in (seen if isinstance(seen, list) else ()))]
+
+
 def fold(events: Iterable[Event]) -> History:
     """What the events add up to. Events of a kind that this installer does not know change nothing."""
     releases: dict[str, Past] = {}
     line: tuple[str, ...] = ()
     since = ""
+    degraded: Event | None = None
     for number, event in enumerate(events):
         kind, release = event["event"], event["id"]
         past = releases.get(release, Past(release))
@@ -143,15 +156,25 @@ def fold(events: Iterable[Event]) -> History:
             if not line or line[-1] != release:
                 since = event["time"]
             line = _extend(line, release, back=event.get("how") == "rollback")
-            past = replace(past, state="active", active=_again(past.active, event), note="")
+            past, degraded = replace(past, state="active", active=_again(past.active, event), note=""), None
         elif kind in ("good", "bad"):
             past = replace(past, state=kind, note=str(event.get("why", "")) if kind == "bad" else "")
         elif kind == "failed":
             past = replace(past, note=str(event.get("why", "")))
         elif kind in ("pinned", "unpinned"):
             past = replace(past, pinned=kind == "pinned")
+        elif kind in ("degraded", "mended"):
+            degraded = event if kind == "degraded" else None
+        if kind == "activated" or "safe_to" in event:
+            past = replace(past, ran=number, safe_to=str(event.get("safe_to", "")))
         releases[release] = past
-    return History(releases, line, since)
+    return History(releases, line, since, degraded)
+
+
+def demands(history: History, release: str) -> tuple[Past, ...]:
+    """The releases that ran after ``release`` did, and say how old a version may be that runs with the data as they left them."""
+    ran = history.of(release).ran
+    return tuple(past for past in history.releases.values() if past.ran > ran and past.safe_to and past.id != release)
 
 
 def rollback_target(history: History, current: str, present: Collection[str]) -> str | None:

@@ -17,10 +17,6 @@ _TAIL = 20  # lines of it that an error repeats
 class HookError(RolledBackError):
     """A hook failed. ``log`` is the end of what it said."""
 
-    def __init__(self, problem: Problem, log: tuple[str, ...]) -> None:
-        super().__init__("a hook failed", [problem])
-        self.log = log
-
 
 def chosen(hooks: Iterable[Hook], when: str, once: bool) -> tuple[Hook, ...]:
     """Those that are due at a moment; those that shall run on one host of several only with ``once``."""
@@ -40,13 +36,13 @@ def run(hooks: Iterable[Hook], launcher: str, tell: Callable[[str], None]) -> No
             done = child.run([launcher, *hook.run], deadline=hook.deadline, environment=child.personal(), hear=lines.hear)
         except OSError as error:
             problem = Problem(hook.when, f"{launcher} can't be run: {error.strerror or error}.", "See install-release verify.")
-            raise HookError(problem, ()) from None
+            raise HookError("a hook failed", [problem]) from None
         lines.end()
         if not done.good:
             log = tuple(printable(line) for line in done.output.rstrip().splitlines()[-_TAIL:])
             late = f" (deadline {hook.deadline} s)" if done.status is None else ""
             what = f"{words} {printable(done.reason)}{late}."
-            raise HookError(Problem(hook.when, what, "Mend that, then run this again."), log)
+            raise HookError("a hook failed", [Problem(hook.when, what, "Mend that, then run this again.")], log)
 
 
 class _Lines:

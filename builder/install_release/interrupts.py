@@ -23,7 +23,7 @@ class _Settled:
 
 
 class _Deaf:
-    """Whether a signal is dropped, because the way back is under way already."""
+    """Whether a signal is dropped, because the way back is under way already, or done."""
 
     value = False
 
@@ -68,12 +68,17 @@ def let_through() -> Iterator[None]:
 @contextmanager
 def dropped() -> Iterator[None]:
     """Within ``held``: here signals are dropped, and whatever is started does not inherit that they were held."""
-    _Deaf.value = True
+    ignore()
     try:
         with let_through():
             yield
     finally:
         _Deaf.value = False
+
+
+def ignore() -> None:
+    """From now on signals are dropped: there is nothing left to stop, only to say."""
+    _Deaf.value = True
 
 
 def _interrupt(number: int, _frame: object | None) -> None:

@@ -16,6 +16,7 @@ from . import durable
 from .errors import DamagedError, Problem
 from .host import JOURNAL, STATE, Host
 from .manifest import canonical
+from .overlay.change import Change
 
 STATES = ("idle", "prepared", "switching", "committed")
 
@@ -24,7 +25,8 @@ STATES = ("idle", "prepared", "switching", "committed")
 class Transaction:
     """A change of what is live: ``to`` instead of ``before`` ("" for none). ``previous`` is what that link said, to put it back.
 
-    ``events`` are the lines of the history that belong to it, whole, as they are appended once it is committed.
+    ``events`` are the lines of the history that belong to it, whole, as they are appended once it is committed, or undone. ``changes``: what it
+    does to the files of the system.
     """
 
     tx: str
@@ -34,6 +36,7 @@ class Transaction:
     previous: str
     who: str
     events: tuple[dict[str, Any], ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def step(self, state: str, events: tuple[dict[str, Any], ...] = ()) -> Transaction:
         """The same transaction, one state on."""
@@ -54,8 +57,9 @@ def read(host: Host) -> Transaction | None:
             return None
         if sorted(value) != sorted(field.name for field in fields(Transaction)) or value["state"] not in STATES[1:]:
             raise ValueError("it has other keys or states than this installer knows")
-        return Transaction(**{**value, "events": tuple(value["events"])})
-    except (ValueError, TypeError) as error:
+        changes = tuple(map(Change.from_json, value["changes"]))
+        return Transaction(**{**value, "changes": changes, "events": tuple(value["events"])})
+    except (ValueError, TypeError, KeyError) as error:
         what = f"{host.path(STATE, JOURNAL)} can't be trusted: {error}."
         remedy = "Nothing was changed. Compare current with the history (log), then move the journal away."
         raise DamagedError("the journal is damaged", [Problem("journal", what, remedy)]) from None

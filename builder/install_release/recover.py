@@ -5,9 +5,12 @@ It runs at the start of every command that changes something. The others only sa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import durable, flip, history, journal
+from . import durable, flip, history, journal, overlay, serving
+from .errors import InstallError, Problem
+from .history import Event
 from .host import BIN, ENV_TABLES, ENVS, STAGING, STATE, Host
 from .prune import environment_users
 
@@ -21,6 +24,14 @@ class Leftover:
     what: str
 
 
+@dataclass(frozen=True)
+class Recovered:
+    """What was done, in words; and what would not follow: services, files that somebody else has changed."""
+
+    done: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
 def due(host: Host) -> tuple[str, ...]:
     """What ``recover`` would do, in words; nothing is changed. Raises ``DamagedError`` when the journal can't be trusted."""
     transaction = journal.read(host)
@@ -28,25 +39,54 @@ def due(host: Host) -> tuple[str, ...]:
     if transaction is not None:
         way = "finish" if transaction.state == "committed" else "undo"
         found.append(f"{way} the activation of {transaction.to} ({transaction.state})")
-    return (*found, *(f"remove {each.what} {each.directory}/{each.name}" for each in leftovers(host)))
+    found += [f"remove {each.what} {each.directory}/{each.name}" for each in leftovers(host)]
+    found += [f"remove the temporary file {path}" for path in overlay.leftovers(host, transaction.tx if transaction else "")]
+    return tuple(found)
 
 
-def recover(host: Host) -> tuple[str, ...]:
-    """Do what is due; what was done, in words. The caller holds the lock.
+def recover(host: Host, say: Callable[[str], None] = lambda line: None, *, boot: bool = False) -> Recovered:
+    """Do what is due. The caller holds the lock. ``boot``: what runs will be started later, and is left alone.
 
     Raises ``DamagedError`` before anything is changed when journal or history can't be trusted.
     """
     transaction = journal.read(host)
     history.read(host)
     done = due(host)
+    problems: tuple[Problem, ...] = ()
     if transaction is not None and transaction.state == "committed":
         flip.forward(host, transaction)
     elif transaction is not None:
-        flip.back(host, transaction, "interrupted; undone by recovery")
+        left, to = serving.side(host, transaction.to), serving.side(host, transaction.before)
+
+        def revive() -> Sequence[Problem]:
+            switched = transaction is not None and transaction.state == "switching"
+            return serving.revive(host, left, to, transaction.changes, say) if transaction and switched and not boot else ()
+
+        problems = flip.back(host, transaction, "interrupted; undone by recovery", revive)
     for each in leftovers(host):
         with host.directory(each.directory) as directory:
             durable.remove_tree(directory, each.name)
-    return done
+    overlay.clear(host)
+    return Recovered(done, problems)
+
+
+def mend(host: Host, who: str, say: Callable[[str], None]) -> Recovered:
+    """Try once more what the last way back could not do: let what runs follow, and ask whether it is well."""
+    event = history.fold(history.read(host)).degraded
+    if event is None:
+        return Recovered((), ())
+    live = serving.side(host, host.current() or "")
+    problems = serving.revive(host, serving.side(host, event["id"]), live, (), say)
+    if not problems:
+        try:
+            serving.insist(host, live, say)
+        except InstallError as error:
+            problems = error.problems
+    if problems:
+        return Recovered((), problems)
+    mended: Event = {"time": history.now(), "event": "mended", "id": event["id"], "who": who, "why": "what runs is what is live again"}
+    history.append(host, [mended])
+    return Recovered((f"the services of {live.id or 'no release'} follow again",), ())
 
 
 def leftovers(host: Host) -> list[Leftover]:

@@ -13,28 +13,54 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import durable, environment, facts, flip, history, installer, interrupts, plan, preflight, prune, recover, stage, verify
+from . import (
+    durable,
+    environment,
+    facts,
+    flip,
+    history,
+    installer,
+    interrupts,
+    overlay,
+    plan,
+    preflight,
+    prune,
+    recover,
+    serving,
+    stage,
+    verify,
+)
 from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
 from .history import Event, History
 from .host import CURRENT, ENVS, RELEASES, STATE, Host
 from .interpreter import Interpreter
-from .manifest import Manifest
+from .manifest import Conflict, Manifest
 from .plan import Live, Plan
 from .prune import Pruned
+from .recover import Recovered
 from .stage import Staging
+from .version import older
 
 
 @dataclass(frozen=True)
 class Order:
-    """Who wants what of which root. ``wait``: seconds for the lock. ``say`` takes a line of progress, ``note`` one that must be seen."""
+    """Who wants what of which root. ``wait``: seconds for the lock. ``say`` takes a line of progress, ``note`` one that must be seen.
+
+    ``hooks``: they run, without ``once`` not those for one host of several. ``unsafe``: whatever the data are like. ``answers``: what to do about
+    files of the system that were edited here.
+    """
 
     root: str
     command: str
     who: str
     why: str = ""
     wait: float = 10.0
+    hooks: bool = True
+    once: bool = True
+    unsafe: bool = False
+    answers: tuple[Conflict, ...] = ()
     say: Callable[[str], None] = lambda line: None
     note: Callable[[str], None] = lambda line: None
 
@@ -75,8 +101,8 @@ class _Clock:
 
 
 @contextmanager
-def changing(order: Order, create: bool = False) -> Iterator[Host]:
-    """A root that nobody else changes, and in which nothing is left over. ``create`` makes what is missing of it."""
+def changing(order: Order, create: bool = False, *, boot: bool = False, told: Callable[[Recovered], None] | None = None) -> Iterator[Host]:
+    """A root that nobody else changes, and in which nothing is left over. ``create`` makes what is missing of it. ``told``: what was recovered."""
     with Host.create(order.root) if create else Host(order.root) as host:
         if not host.prepared:
             if host.releases():
@@ -85,8 +111,7 @@ def changing(order: Order, create: bool = False) -> Iterator[Host]:
             raise RefusedError("nothing is installed here", [Problem("root", f"{host.root} holds no releases.", "Name another with --root.")])
         with host.lock(order.command, order.wait):
             try:
-                for done in recover.recover(host):
-                    order.note(f"recovered: {done}")
+                (told or _note(order))(recover.recover(host, order.say, boot=boot))
             except OSError as error:
                 what = f"{error.strerror or error} ({error.filename or host.root})."
                 remedy = "Mend that, then run install-release recover."
@@ -98,6 +123,18 @@ def changing(order: Order, create: bool = False) -> Iterator[Host]:
                 raise RolledBackError("stopped; what was live is live", [problem]) from None
 
 
+def _note(order: Order) -> Callable[[Recovered], None]:
+    """What was recovered is told; what would not follow stops nothing: the next release may be what mends it."""
+
+    def note(recovered: Recovered) -> None:
+        for done in recovered.done:
+            order.note(f"recovered: {done}")
+        for problem in recovered.problems:
+            order.note(f"not recovered: {problem}")
+
+    return note
+
+
 def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:
     """Check, unpack, publish and activate a release. Raises an ``InstallError``; what was live is then live, or the error says otherwise."""
     clock = _Clock()
@@ -105,18 +142,27 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
         with changing(order) as host:
             if not _lost_environment(host, artifact.id):
                 return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
-    chosen = check(artifact.manifest, artifact.id, order, python, stage.conflicts(artifact))
+    against = _against(artifact.manifest, artifact.id, order) if activate else ()
+    chosen = check(artifact.manifest, artifact.id, order, python, (*stage.conflicts(artifact), *against))
     clock.lap("preflight")
     with changing(order, create=True) as host:
         if (lost := _lost_environment(host, artifact.id)) and lost == environment.place(artifact.manifest, host, chosen, artifact.id):
             order.note(f"note: the environment of {artifact.id} was gone, and is made again")
             environment.make(artifact, host, chosen)
         before, there = host.current() or "", _is_whole(host, artifact.id)
-        if not there:
-            _stage(host, artifact, chosen, order, clock)
+        made = None if there else _stage(host, artifact, chosen, order, clock)
         if not activate or (there and before == artifact.id):  # live already: another installer was quicker
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
-        outcome = _flip(host, artifact.id, order, "activate")
+        try:
+            switch = _decide(host, artifact.id, order, "activate")
+        except RefusedError as error:
+            if made is not None:
+                event = order.event("failed", artifact.id, version=artifact.manifest.version, why=_reason(error))
+                with interrupts.held():
+                    _take_back(host, artifact.id, made, event)
+            raise
+        clock.lap("checks")
+        outcome = _flip(host, switch, order)
         clock.lap("flip")
         notes = _clean(host, order)
         return replace(outcome, seconds=clock.lap("prune"), notes=notes)
@@ -145,7 +191,7 @@ def activate(order: Order, wanted: str) -> Outcome:
         if release == before:
             return _outcome(host, release, before, already=True)
         verify.insist(host, release)
-        return _flip(host, release, order, "activate")
+        return _flip(host, _decide(host, release, order, "activate"), order)
 
 
 def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> Outcome:
@@ -165,7 +211,7 @@ def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> 
             what = f"{release} is bad: {past.of(release).note}."
             raise RefusedError("that release is marked bad", [Problem("history", what, f"If you mean it: install-release activate {release}.")])
         verify.insist(host, release)
-        return _flip(host, release, order, "rollback", marks_bad=not keep)
+        return _flip(host, _decide(host, release, order, "rollback", marks_bad=not keep), order)
 
 
 def mark(order: Order, wanted: str, kind: str) -> Outcome:
@@ -185,11 +231,19 @@ def prune_now(order: Order) -> Pruned:
         return prune.prune(host, order.who)
 
 
-def recover_now(order: Order) -> tuple[str, ...]:
-    """Finish or undo what a killed installer left; what was done, in words."""
-    done: list[str] = []
-    with changing(replace(order, note=done.append)):
-        return tuple(done)
+def recover_now(order: Order, *, boot: bool = False) -> tuple[str, ...]:
+    """Finish or undo what a killed installer left, and try again what a way back could not do; what was done, in words.
+
+    ``boot``: only links and files; services are about to be started. Raises ``DegradedError`` when something would not follow.
+    """
+    found: list[Recovered] = []
+    with changing(order, boot=boot, told=found.append) as host:
+        if not boot and not found[0].problems:
+            found.append(recover.mend(host, order.who, order.say))
+    problems = [problem for each in found for problem in each.problems]
+    if problems:
+        raise DegradedError("what is live is live, but not everything follows", problems)
+    return tuple(done for each in found for done in each.done)
 
 
 def check(manifest: Manifest, release: str, order: Order, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
@@ -237,15 +291,51 @@ def resolve_past(host: Host, wanted: str) -> str:
     return found[0] if len(found) == 1 else resolve(host, wanted)
 
 
-def _flip(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> Outcome:
+def _against(manifest: Manifest, release: str, order: Order) -> list[Problem]:
+    """Reasons against making it live here, as far as they are known before it is unpacked."""
+    problems: list[Problem] = []
+    left = serving.Side("")
+    if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
+        with Host(order.root) as host:
+            problems += _guard(_past(host), release, manifest.version, order)
+            pointer = host.pointer(CURRENT)
+            left = serving.side(host, pointer.id if pointer.kind == "release" else "")
+    return [*problems, *serving.problems(os.path.realpath(order.root), left, serving.Side(release, manifest))]
+
+
+def _guard(past: History, release: str, version: str, order: Order) -> Iterator[Problem]:
+    """Nothing goes back across what a later release did to the data, unless somebody says that it may."""
+    for later in history.demands(past, release):
+        if not order.unsafe and older(version, later.safe_to) is not False:
+            what = f"{later.version} ran here, and says that no version before {later.safe_to} can run with its data; this is {version}."
+            yield Problem("rollback_safe_to", what, "Put the data back first, then say --unsafe; or install a release that can.")
+
+
+def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> Switch:
+    """All that making an installed release live takes. Raises ``RefusedError`` with every reason against it, the services' own checks included."""
+    manifest = host.manifest(release)
+    left, to = serving.side(host, host.current() or ""), serving.Side(release, manifest)
+    proposal = overlay.propose(host, manifest, release, overlay.published(host, release), order.answers, how == "rollback")
+    problems = [*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
+    problems = problems or list(serving.checks(host.root, left, to, order.say))
+    if problems:
+        raise RefusedError("refused before anything that is live was touched", problems)
+    why = order.why or order.command
+    return Switch(release, manifest.version, how, order.who, why, marks_bad, proposal.changes, hooks=order.hooks, once=order.once)
+
+
+def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
     """Make it live. What is told of it is gathered before: an error of a disk may not make a failure of what is done."""
-    outcome = _outcome(host, release, host.current() or "")
-    flip.flip(host, Switch(release, outcome.version, how, order.who, order.why or order.command, marks_bad))
+    outcome = _outcome(host, switch.to, host.current() or "")
+    flip.flip(host, switch, order.note)
     return replace(outcome, state="good")
 
 
-def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, clock: _Clock) -> None:
-    """Environment first, then the release, then the installer: when this returns, all of it is there for good; when it raises, none of it."""
+def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, clock: _Clock) -> str:
+    """Environment first, then the release, then the installer: when this returns, all of it is there for good; when it raises, none of it.
+
+    The key of the environment, if that was made for it; else "".
+    """
     tx, key = flip.new_tx(), environment.place(artifact.manifest, host, chosen, artifact.id)
     fresh = not host.has_environment(key)
     about = {"version": artifact.manifest.version, "tx": tx}
@@ -260,6 +350,7 @@ def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, cl
         installer.accept(host, artifact)
         history.append(host, [order.event("installed", artifact.id, record=record, env=key, commit=artifact.manifest.commit, **about)])
         clock.lap("release")
+        return key if fresh else ""
     except (Exception, interrupts.Interrupted) as error:
         with interrupts.held():
             trouble = _take_back(host, artifact.id, key if fresh else "", order.event("failed", artifact.id, **{**about, "why": _reason(error)}))

@@ -24,19 +24,22 @@ def who(environ: Mapping[str, str], uid: int) -> str:
     for job, person, name in _CI:
         if environ.get(job):
             return _clean(f"{environ.get(person) or 'ci'} ({name} {environ[job]})")
-    user = _user(uid)
+    user = account(uid)[0]
     behind = environ.get("SUDO_USER")
     return _clean(f"{behind} (as {user})" if behind and behind != user else user)
 
 
-def _user(uid: int) -> str:
-    """From /etc/passwd itself: the C library would ask name services, through a socket, and an installer opens none."""
+def account(uid: int) -> tuple[str, str]:
+    """Name and home of a user, "" for a home that is not known.
+
+    From /etc/passwd itself: the C library would ask name services, through a socket, and an installer opens none.
+    """
     with contextlib.suppress(OSError), open("/etc/passwd", encoding="utf-8", errors="replace") as passwd:
         for line in passwd:
-            name, *fields = line.split(":")
+            name, *fields = line.rstrip("\n").split(":")
             if fields[1:2] == [str(uid)]:
-                return name
-    return f"uid {uid}"
+                return name, "".join(fields[4:5])
+    return f"uid {uid}", ""
 
 
 def printable(text: str) -> str:
