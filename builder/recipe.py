@@ -386,6 +386,7 @@ class ServiceSpec:
     restart_on: tuple[str, ...] | None = _key(_several(_one_of(*TRIGGERS)), None)
     user: bool = _key(_flag, False)
     modules: tuple[str, ...] = _key(_several(_text), ())
+    web_interface: bool = _key(_flag, False)
     stop_deadline: int = _key(_whole(0, LONGEST), 0)
     deadline: int = _key(_whole(1, LONGEST), 60)
     check: tuple[str, ...] = _key(_words, ())

@@ -85,7 +85,7 @@ def test_the_example_shows_the_true_defaults(tmp_path: Path) -> None:
             for key, value in tomllib.loads(line[1:]).items():
                 shown[table, key], real[table, key] = value, getattr(tables[table], key)
     assert shown == real
-    assert len(shown) == 19
+    assert len(shown) == 20
 
 
 # What is read

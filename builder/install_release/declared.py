@@ -49,7 +49,7 @@ class Service:
     """Something that runs, or is read by something that runs. "", 0 and () stand for what is not given.
 
     ``config``: globs below ``etc/``. ``user``: it belongs to the deploying user's own manager, not to the system's. ``deadline``: seconds that
-    one change may take; ``stop_deadline``: those an old process may take to end, when nobody waits for it (0: it is waited for).
+    one change may take; ``web_interface``: supervisord may have one; ``stop_deadline``: those an old process may take to end, when nobody waits for it (0: it is waited for).
     ``check`` … ``disable``: words of commands, in which ``@root@``, ``@name@`` and ``@release@`` (the release's directory) are filled in.
     """
 
@@ -62,6 +62,7 @@ class Service:
     restart_on: tuple[str, ...] = ()
     user: bool = False
     modules: tuple[str, ...] = ()
+    web_interface: bool = False
     stop_deadline: int = 0
     deadline: int = 60
     check: tuple[str, ...] = ()
@@ -114,8 +115,8 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "systemd": Kind(("unit",), ("config", "user", "stop_deadline"), TRIGGERS),
-    "supervisord": Kind(("program",), ("config", "user", "stop_deadline"), TRIGGERS),
-    "gunicorn": Kind(("unit|program",), ("app", "config", "user", "stop_deadline"), TRIGGERS),
+    "supervisord": Kind(("program",), ("config", "user", "web_interface", "stop_deadline"), TRIGGERS),
+    "gunicorn": Kind(("unit|program",), ("app", "config", "user", "web_interface", "stop_deadline"), TRIGGERS),
     "nginx": Kind(("config",), ("user",), ("config",)),
     "apache": Kind(("config",), ("modules",), ("config",)),
     "cron": Kind(("config",), ("user",), ("config",)),

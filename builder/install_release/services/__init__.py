@@ -1,0 +1,120 @@
+"""Services: what is restarted, reloaded, enabled or taken away by a flip. docs/services.md tells what each kind knows.
+
+    changed_config ─▶ decide ─▶ apply            before the flip: problems, checks, run_checks; for an administrator: privileges
+
+One module a kind, each a ``terms.Kind``. ``decide`` is pure; what a kind does, it does by commands, through ``commands``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from ..declared import Service
+from ..errors import Problem
+from ..host import Host
+from ..manifest import Manifest
+from ..overlay import Wanted
+from . import apache, command, cron, gunicorn, init, logrotate, nginx, staged, supervisord, systemd
+from .decide import decide
+from .terms import Action, Check, Context, Kind, Privilege, Say, ServiceError
+
+__all__ = [
+    "Action",
+    "Check",
+    "Context",
+    "Privilege",
+    "ServiceError",
+    "apply",
+    "changed_config",
+    "checks",
+    "decide",
+    "lint",
+    "privileged",
+    "problems",
+    "run_checks",
+]
+
+_KINDS: Mapping[str, Kind] = {
+    "systemd": systemd,
+    "supervisord": supervisord,
+    "gunicorn": gunicorn,
+    "nginx": nginx,
+    "apache": apache,
+    "cron": cron,
+    "logrotate": logrotate,
+    "init": init,
+    "command": command,
+}
+
+
+def changed_config(host: Host, before: str, to: str, laid: Collection[str] | None = None) -> frozenset[str]:
+    """Paths below etc/ of which bytes or modes differ between two releases ("" for none), added and removed ones too.
+
+    ``laid``: those copied ones that the overlay changes on the system; of other copied ones nothing changes, whatever the releases say.
+    """
+    old, new = staged.contents(host, before), staged.contents(host, to)
+    differ = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
+    if laid is None:
+        return frozenset(differ)
+    copied = [copied.path for release in (before, to) if release for copied in host.manifest(release).overlay.copied]
+    return frozenset({path for path in differ if not any(f"{path}/".startswith(f"{each}/") for each in copied)} | set(laid))
+
+
+def checks(manifest: Manifest, context: Context) -> tuple[Check, ...]:
+    """What ``run_checks`` would do, for the plan."""
+    return tuple(Check(service.name, _KINDS[service.kind].how(service)) for service in manifest.services)
+
+
+def run_checks(manifest: Manifest, context: Context, say: Say) -> tuple[Problem, ...]:
+    """Let every service look at the configuration of the published ``context.release``; all that they say against it. Nothing is live yet."""
+    if not manifest.services:
+        return ()
+    texts = staged.texts(context.etc)
+    found = [problem for service in manifest.services for problem in lint(service, texts)]
+    if found:
+        return tuple(found)
+    with staged.copy(manifest, context) as copy:
+        for service in manifest.services:
+            say(f"checking {service.name}: {_KINDS[service.kind].how(service)}")
+            found += [_about(service, problem) for problem in _KINDS[service.kind].check(service, context, copy, say)]
+    return tuple(found)
+
+
+def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What is wrong with a service's configuration by its letters alone; ``files``: all texts below etc/, by path. Pure."""
+    return tuple(_about(service, problem) for problem in _KINDS[service.kind].lint(service, files))
+
+
+def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
+    """Do it; what is worth a note. Raises ``ServiceError``. Can be done again; the way back is the same call for the older release."""
+    say(str(action))
+    return tuple(f"{action.service.name}: {note}" for note in _KINDS[action.service.kind].apply(action, context, say))
+
+
+def privileged(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Privilege, ...]:
+    """What an administrator must have set up for a manifest's services, each thing once. ``wanted``: its etc/, rendered for this host."""
+    texts = _texts(wanted)
+    found = (privilege for service in manifest.services for privilege in _KINDS[service.kind].privileges(service, context, texts))
+    return tuple({(each.way, each.command, each.path, each.text): each for each in reversed(list(found))}.values())[::-1]
+
+
+def problems(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Problem, ...]:
+    """What speaks against a manifest's services on this host, before anything of the release is here: the preflight's part."""
+    if not manifest.services:
+        return ()
+    from . import privileges
+
+    texts = _texts(wanted)
+    found = [problem for service in manifest.services for problem in lint(service, texts)]
+    for service in manifest.services:
+        found += [_about(service, problem) for problem in _KINDS[service.kind].problems(service, context, texts)]
+    return (*found, *privileges.missing(privileged(manifest, context, wanted), context))
+
+
+def _texts(wanted: Wanted) -> Mapping[str, str]:
+    return {path: file.data.decode("utf-8", "replace") for path, file in wanted.files.items()}
+
+
+def _about(service: Service, problem: Problem) -> Problem:
+    where = f"services.{service.name}"
+    return Problem(f"{where}: {problem.where}" if problem.where else where, problem.what, problem.remedy)

@@ -1,0 +1,53 @@
+"""Whether what an administrator must have set up is there: links, files, lines of configuration, and what sudo allows."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Iterable, Iterator
+
+from ..errors import Problem
+from . import commands, staged
+from .terms import Context, Privilege
+
+_REMEDY = "Let an administrator run what install-release bootstrap --print says."
+
+
+def missing(wanted: Iterable[Privilege], context: Context) -> tuple[Problem, ...]:
+    """What of ``wanted`` is not there, as far as this user can see; all of it. What is run once (``run``) its kind looks for."""
+    wanted = list(wanted)
+    return (*_missing_places(wanted), *(_missing_lines(wanted, context) if context.uid else ()))
+
+
+def _missing_places(wanted: Iterable[Privilege]) -> Iterator[Problem]:
+    for each in wanted:
+        where = f"services.{each.service}"
+        if each.way == "link" and (not os.path.islink(each.path) or os.readlink(each.path) != each.text):
+            there = os.path.lexists(each.path)
+            what = f"{each.path} does not lead to {each.text}." if there else f"{each.path} is missing; it leads to {each.text}."
+            yield Problem(where, what, _REMEDY)
+        elif each.way == "file" and staged.read(each.path) != each.text:
+            what = f"{each.path} is not what it should be." if os.path.exists(each.path) else f"{each.path} is missing."
+            yield Problem(where, what, _REMEDY)
+        elif each.way == "line" and each.text not in _value(each).split():
+            yield Problem(where, f"{each.path} lacks {each.text} in {each.key} of [{each.section}].", _REMEDY)
+
+
+def _value(wanted: Privilege) -> str:
+    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
+    try:
+        parser.read_string(staged.read(wanted.path) or "")
+        return parser.get(wanted.section, wanted.key, fallback="")
+    except configparser.Error:
+        return ""
+
+
+def _missing_lines(wanted: Iterable[Privilege], context: Context) -> Iterator[Problem]:
+    """sudo itself says whether it would run a command, without running it."""
+    lines = [each for each in wanted if each.way == "sudo"]
+    if lines and not commands.find("sudo"):
+        yield Problem("services", f"sudo is not on this host; {len(lines)} commands need it.", "Install it, or use user = true services.")
+        return
+    for each in lines:
+        if not commands.ask(["/usr/bin/sudo", "-n", "-l", "--", *each.command]).good:
+            yield Problem(f"services.{each.service}", f"sudo does not let {context.user} run: {' '.join(each.command)}", _REMEDY)
