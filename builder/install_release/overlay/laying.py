@@ -114,8 +114,8 @@ def _restore_one(host: Host, tx: str, directory: int, name: str, change: Change,
 
 
 def _save_beside(host: Host, tx: str, directory: int, change: Change) -> str:
-    """What was there, for the operator to compare with what somebody has put there since; where."""
-    if change.old is None:
+    """An edit that was there, beside what somebody has put there since; where. (What is no edit is in the release that it came from.)"""
+    if change.old is None or not change.edited or not durable.exists(host.fd, f"{BLOBS}/{change.old.sha256}"):
         return ""
     path = aside.saved(change.path, change.old.sha256)
     if not durable.exists(directory, os.path.basename(path)):
@@ -169,8 +169,8 @@ def commit(host: Host, tx: str, changes: Sequence[Change], release: str, before:
         return
     if found.tx != tx:
         found = _next(host, found, tx, changes, release, before)
-        directories = tuple(path for path in found.directories if not _gone(path, found))
-        ledger.write(host, replace(found, directories=directories))
+        ours = [path for path in sorted(found.directories, reverse=True) if not _gone(path, found)]  # the innermost first
+        ledger.write(host, replace(found, directories=tuple(sorted(ours))))
     clear(host)
 
 
