@@ -11,8 +11,9 @@ import mmap
 import os
 import struct
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,12 +26,13 @@ from ..errors import ArtifactError, Problem
 from ..install_release.artifact import table_prefix
 from ..install_release.crc import crc32_combine
 from ..install_release.manifest import FORMAT, TOPS, canonical
-from ..install_release.table import Entry, Line, Segment, to_line
+from ..install_release.table import Entry, Segment, to_line
 from . import tar
 from .contents import File, Read, gather
 
 SEGMENT_BYTES = 4 << 20  # of tar: what two threads of an installer hold in memory twice, with room to spare below 64 MiB
 LEVEL = 5  # docs/decisions/0002: within two per cent of gzip -6, in a third of its time
+_WAITING = 2  # segments of one layer that are being compressed while the next is filled
 _TRAILER = struct.Struct("<IQ")  # of a cache entry: CRC-32 and length of the line before it
 
 
@@ -84,8 +86,9 @@ def pack(trees: Iterable[Tree], cache: Path, work: Path, *, jobs: int) -> tuple[
     directory = cache / "layers"
     directory.mkdir(parents=True, exist_ok=True)
     ordered = tuple(trees)
-    with ThreadPoolExecutor(jobs) as pool:
-        begun = {tree.name: pool.submit(_pack_one, tree, directory, work) for tree in sorted(ordered, key=lambda tree: -tree.weight)}
+    with ThreadPoolExecutor(jobs) as pool, ThreadPoolExecutor(jobs) as compressors:
+        heaviest = sorted(ordered, key=lambda tree: -tree.weight)
+        begun = {tree.name: pool.submit(_pack_one, tree, directory, work, compressors) for tree in heaviest}
         try:
             return tuple(begun[tree.name].result() for tree in ordered)
         except BaseException:
@@ -93,7 +96,7 @@ def pack(trees: Iterable[Tree], cache: Path, work: Path, *, jobs: int) -> tuple[
             raise
 
 
-def _pack_one(tree: Tree, cache: Path, work: Path) -> PackedLayer:
+def _pack_one(tree: Tree, cache: Path, work: Path, compressors: Executor) -> PackedLayer:
     entry = cache / _cache_name(tree)
     if tree.key and used(cache.parent, entry) and (found := _load(entry, tree)):
         return found
@@ -105,7 +108,7 @@ def _pack_one(tree: Tree, cache: Path, work: Path) -> PackedLayer:
         fd, scratch = tempfile.mkstemp(dir=cache if tree.key else work, prefix=".layer-")
         try:
             with os.fdopen(fd, "w+b") as out:
-                layer = _Packer(out).pack(tree, gather(root, files, TOPS[tree.kind], tree.name))
+                layer = _Packer(out, compressors).pack(tree, gather(root, files, TOPS[tree.kind], tree.name))
                 _save(out, layer)
             if not tree.key:
                 return replace(layer, path=Path(scratch))
@@ -147,14 +150,18 @@ def _load(path: Path, tree: Tree) -> PackedLayer | None:
 
 
 class _Packer:
-    """Writes the segments of one tree, and its table behind them."""
+    """Writes the segments of one tree, and its table behind them. ``compressors`` work on some while the next is filled."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, compressors: Executor) -> None:
         self.out = out
-        self.lines: list[bytes] = []
+        self.compressors = compressors
         self.buffer = bytearray()
+        self.filled = 0  # segments
+        self.waiting: deque[tuple[bytearray, Future[bytes]]] = deque()
+        self.segments: list[Segment] = []
         self.pending: list[Entry] = []
-        self.number = self.crc = self.plain = self.check = 0
+        self.order: list[Entry | None] = []  # of the table's lines; None is the next segment's
+        self.crc = self.plain = self.check = 0
 
     def pack(self, tree: Tree, contents: Iterable[tuple[Entry, Read]]) -> PackedLayer:
         files = inodes = size = room = 0
@@ -166,8 +173,11 @@ class _Packer:
                 size += entry.size
             self._add(entry, read)
         self._close_segment()
+        while self.waiting:
+            self._write_segment()
         segments_bytes = self.out.tell()
-        text = b"".join(self.lines)
+        segments = iter(self.segments)
+        text = b"".join(to_line(entry or next(segments)) for entry in self.order)
         table = table_prefix(tree.name, len(text)) + text + tar.padding(len(text))
         compressed = compress(table)
         self._write(compressed)
@@ -199,7 +209,7 @@ class _Packer:
             self.pending.append(entry)
             return
         digest = None if entry.sha256 else hashlib.sha256()
-        first, segments, left = self.number, list[Segment](), entry.size
+        first, left = self.filled, entry.size
         for piece in read():
             left -= len(piece)
             if digest:
@@ -208,7 +218,7 @@ class _Packer:
                 room = SEGMENT_BYTES - len(self.buffer)
                 self.buffer += piece[:room]
                 piece = piece[room:]
-                segments.append(self._compress_buffer())
+                self._compress_buffer()
             self.buffer += piece
         if left:
             raise ArtifactError(
@@ -218,25 +228,31 @@ class _Packer:
         where = (first, offset) if entry.size else (0, 0)
         sha256 = digest.hexdigest() if digest else entry.sha256
         self.pending.append(entry._replace(sha256=sha256, segment=where[0], offset=where[1]))
-        if segments:  # a file of its own segments: it shares none with others
-            self._close_segment(segments)
+        if self.filled > first:  # a file of its own segments: it shares none with others
+            self._close_segment(self.filled - first)
 
-    def _close_segment(self, before: Iterable[Segment] = ()) -> None:
-        lines: list[Line] = list(before)
-        if self.buffer:
-            lines.append(self._compress_buffer())
-        self.lines += map(to_line, [*lines, *self.pending])
+    def _close_segment(self, before: int = 0) -> None:
+        """``before``: how many segments are full of the beginning of the same file."""
+        self.order += [None] * (before + bool(self.buffer))
+        self.order += self.pending
         self.pending = []
+        if self.buffer:
+            self._compress_buffer()
 
-    def _compress_buffer(self) -> Segment:
-        compressed = compress(self.buffer)
-        self.crc = crc32(self.buffer, self.crc)
-        self.plain += len(self.buffer)
-        segment = Segment(self.number, len(compressed), len(self.buffer), hashlib.sha256(compressed).hexdigest())
-        self.buffer.clear()
-        self.number += 1
+    def _compress_buffer(self) -> None:
+        self.waiting.append((self.buffer, self.compressors.submit(compress, self.buffer)))
+        self.buffer = bytearray()
+        self.filled += 1
+        if len(self.waiting) > _WAITING:
+            self._write_segment()
+
+    def _write_segment(self) -> None:
+        plain, compressing = self.waiting.popleft()
+        compressed = compressing.result()
+        self.crc = crc32(plain, self.crc)
+        self.plain += len(plain)
+        self.segments.append(Segment(len(self.segments), len(compressed), len(plain), hashlib.sha256(compressed).hexdigest()))
         self._write(compressed)
-        return segment
 
     def _write(self, data: bytes) -> None:
         self.check = crc32(data, self.check)
