@@ -72,6 +72,8 @@ SHOP = Application(
     marks={"1.0": ("<h1>The shop</h1>", "second"), "2.0": ("<h1>The second shop</h1>", "The shop</h1>")},
 )
 APPLICATIONS = (SHOP, DPASTE, ISSO)
+UNHEALTHY = "3.0"
+"""A version of the example that is as good as any, but for its health check: that fails."""
 
 
 class Workshop:
@@ -88,13 +90,23 @@ class Workshop:
             self._artifacts[key] = build(self.recipe(application, version, kind), self.work / "artifacts" / kind, env=online())
         return self._artifacts[key]
 
+    def example(self, set_up: str, version: str) -> Artifact:
+        """The artifact of the example in one of its set-ups: that of recipes/shop-<set-up>.toml."""
+        key = (f"{SHOP.name}-{set_up}", version, "venv")
+        if key not in self._artifacts:
+            text = self._example(f"{SHOP.name}-{set_up}")
+            self._artifacts[key] = build(self._recipe(SHOP, version, "venv", text), self.work / "artifacts" / set_up, env=online())
+        return self._artifacts[key]
+
     def recipe(self, application: Application, version: str, kind: str) -> Path:
         """A recipe in the application's folder, its lock made."""
+        return self._recipe(application, version, kind, self._template(application, version))
+
+    def _recipe(self, application: Application, version: str, kind: str, text: str) -> Path:
         folder = self.work / application.name
         if not folder.exists():
             self._import(application, folder)
         lock = f"{application.name}-{version.replace('.', '-')}"
-        text = self._template(application, version)
         for name, value in {"version": version, "lock": lock, "kind": kind}.items():
             text = text.replace(f"@{name}@", value)
         recipe = folder / f"{lock}-{kind}.toml"
@@ -104,26 +116,31 @@ class Workshop:
         return recipe
 
     def _template(self, application: Application, version: str) -> str:
-        if application is SHOP:  # the recipe that people start from, for a repository that it does not stand in
-            text = (CHECKOUT / "recipes/shop.toml").read_text()
-            for old, new in {
-                "[source]": '[python]\nversion = "3.11"\n\n[source]\nrepository = "repository"\nref = "v@version@"',
-                'kind = "venv"': 'kind = "@kind@"',
-                'version = "1.0.0"': 'version = "@version@"',
-            }.items():
-                assert text.count(old) == 1, f"recipes/shop.toml has not one line {old}"
-                text = text.replace(old, new)
-            return text
+        if application is SHOP:
+            return self._example(SHOP.name)
         sample = SAMPLES / application.name
         template = sample / f"recipe-{version}.toml"
         return (template if template.exists() else sample / "recipe.toml").read_text()
+
+    def _example(self, name: str) -> str:
+        """A recipe that people start from, for a repository that it does not stand in."""
+        text = (CHECKOUT / "recipes" / f"{name}.toml").read_text()
+        for old, new in {
+            "[source]": '[python]\nversion = "3.11"\n\n[source]\nrepository = "repository"\nref = "v@version@"',
+            'kind = "venv"': 'kind = "@kind@"',
+            'version = "1.0.0"': 'version = "@version@"',
+        }.items():
+            assert text.count(old) == 1, f"recipes/{name}.toml has not one line {old}"
+            text = text.replace(old, new)
+        return text
 
     def _import(self, application: Application, folder: Path) -> None:
         """One commit and one tag for each version."""
         repository = folder / "repository"
         repository.mkdir(parents=True)
         _git(repository, "init", "--quiet", "--initial-branch=main")
-        for number, (version, digest) in enumerate(application.versions.items()):
+        versions = {**application.versions, **({UNHEALTHY: ""} if application is SHOP else {})}
+        for number, (version, digest) in enumerate(versions.items()):
             for old in repository.iterdir():
                 if old.name != ".git":
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -146,14 +163,20 @@ def _unpack(application: Application, version: str, digest: str, repository: Pat
 
 
 def _copy_example(version: str, repository: Path) -> None:
-    """Our example as it is in the working tree; its second version has another heading."""
+    """Our example as it is in the working tree; its second version has another heading, its third one fails when it is asked how it is."""
     files = subprocess.run(["git", "ls-files", "-z", "recipes/shop"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, files.split("\0")):
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / name, repository / name)
-    if version == "2.0":
-        page = repository / "recipes/shop/catalogue/templates/catalogue/index.html"
-        page.write_text(page.read_text().replace("<h1>The shop</h1>", "<h1>The second shop</h1>"))
+    edits = {
+        "2.0": ("templates/catalogue/index.html", "<h1>The shop</h1>", "<h1>The second shop</h1>"),
+        UNHEALTHY: ("views.py", '"""Says which release answers', '"""Says nothing."""\n    raise RuntimeError("not well")\n    """'),
+    }
+    if version in edits:
+        path, old, new = edits[version]
+        file = repository / "recipes/shop/catalogue" / path
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
 
 
 def sdist(name: str, version: str, digest: str) -> Path:

@@ -30,6 +30,19 @@ def bootstrap(host: Host, artifact: Path, *options: str) -> subprocess.Completed
     return host.run("python3", "release/install-release", "release.tgz", "--root", ROOT, *options, cwd=host.upload)
 
 
+def set_up_by_bootstrap(host: Host, artifact: Path, root: str) -> str:
+    """What an administrator does once: print the script for a release as the user who deploys, run it as root. The script.
+
+    The installer stays in the upload directory.
+    """
+    host.copy(artifact, "release.tgz")
+    host.run("tar", "xzf", "release.tgz", "--occurrence=1", "--strip-components=1", "release/install-release", cwd=host.upload)
+    script = host.run("python3", "install-release", "bootstrap", "--print", "release.tgz", "--root", root, cwd=host.upload).stdout
+    said = host.administrate("sh", "-c", "sh 2>&1 || echo failed", input=script)
+    assert not said.endswith("failed\n"), f"{said}\n{script}"
+    return script
+
+
 def install(host: Host, artifact: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """A later installation, by the installer that the host has."""
     return host.run(INSTALLER, host.copy(artifact, "release.tgz"), *options)

@@ -28,7 +28,7 @@ class Probe:
         repository = work / "repository"
         repository.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main")
-        _published("gunicorn", index.directory)
+        published("gunicorn", index.directory)
         for version in ("1", "2"):
             for file in (SAMPLE / "repository").iterdir():
                 (repository / file.name).write_text(_stamped(file, version))
@@ -69,7 +69,7 @@ def _stamped(file: Path, version: str) -> str:
     return file.read_text().replace("@version@", version)
 
 
-def _published(requirement: str, directory: Path) -> None:
+def published(requirement: str, directory: Path) -> None:
     """Put a real distribution and what it needs into an index, from the user's cache if it was ever asked for."""
     kept = KEPT / "wheels" / requirement
     if not kept.exists():

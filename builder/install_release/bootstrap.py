@@ -1,0 +1,264 @@
+"""What an administrator sets up once, so that an ordinary user can deploy: ``bootstrap --print`` writes the script, a person reads and runs it.
+
+``needs`` looks; ``script`` is pure. Run as root below directories that belong to somebody else, a script could be led astray by their links: so
+root makes the release root itself, and what lies in it is made by its owner.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from . import overlay, services
+from .artifact import Artifact
+from .errors import Problem, RefusedError
+from .host import Host
+from .manifest import Manifest, release_id, to_bytes
+from .overlay import Wanted
+from .services import Context, Privilege
+
+DEFAULT_USER = "deploy"
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_RUNS_AS = re.compile(r"^[ \t]*[Uu]ser[ \t]*=[ \t]*([a-z_][a-z0-9_-]{0,31})[ \t]*$", re.MULTILINE)  # of a unit, or a program of supervisord
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a release needs of a host beside what is below its root. ``accounts``: the users that its services run as, the first one's group is
+    that of what they share with ``user``; ``directories``: those of shared/ that it links; ``variables``: what shared/env must set."""
+
+    name: str
+    root: str
+    user: str
+    accounts: tuple[str, ...]
+    directories: tuple[str, ...]
+    variables: tuple[str, ...]
+    privileges: tuple[Privilege, ...]
+
+
+def of_artifact(artifact: Artifact, root: str, user: str) -> Needs:
+    """What the release in an artifact needs. Raises ``RefusedError`` for a user who can't be the one."""
+    return needs(artifact.manifest, overlay.rendered(artifact, root), root, user)
+
+
+def of_live(host: Host, user: str) -> Needs:
+    """What the live release needs. Raises ``RefusedError`` where there is none."""
+    live = host.current()
+    if live is None:
+        problem = Problem("current", f"nothing is live at {host.root}.", "Name the artifact: install-release bootstrap --print release.tgz")
+        raise RefusedError("it is not known what is needed", [problem])
+    return needs(host.manifest(live), overlay.published(host, live), host.root, user)
+
+
+def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
+    """What ``manifest``'s release needs, with its etc/ as rendered for ``root``."""
+    root, user = os.path.realpath(root), user or _owner(root)
+    if not _USER.fullmatch(user) or _uid(user) == 0:
+        what = f"{user!r} is root, or no name of a user."
+        raise RefusedError("refused to let that user deploy", [Problem("user", what, f"Name an ordinary one: --user {DEFAULT_USER}")])
+    release = release_id(manifest.commit_time, to_bytes(manifest))
+    context = Context(root, release, "", manifest.name, user, _uid(user))
+    texts = {path: rendered.data.decode("utf-8", "replace") for path, rendered in wanted.files.items()}
+    return Needs(
+        manifest.name,
+        root,
+        user,
+        tuple(account for account in accounts(manifest, texts) if account != user),
+        manifest.requires.linked_dirs,
+        manifest.requires.env,
+        services.privileged(manifest, context, wanted),
+    )
+
+
+def accounts(manifest: Manifest, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The users that the system's own managers run this release's services as, by what their configuration says; root is none of them. Pure."""
+    from .declared import matching
+
+    found: list[str] = []
+    for service in manifest.services:
+        if service.user or service.kind not in ("systemd", "supervisord", "gunicorn"):
+            continue
+        for path in sorted({path for pattern in service.config for path in matching(texts, pattern)}):
+            found += _RUNS_AS.findall(texts[path])
+    return tuple(account for account in dict.fromkeys(found) if account != "root")
+
+
+def script(needs: Needs) -> str:
+    """The script for POSIX sh: it may be run again at any time. Its comments say what each part grants. Pure."""
+    return "\n".join([*_head(needs), *_users(needs), *_root(needs), *_system(needs), *_sudo(needs), *_runs(needs), *_foot(needs), ""])
+
+
+def sudoers_file(name: str) -> str:
+    """Where the sudo lines of an application stand. sudo reads no file with a dot in its name."""
+    return f"/etc/sudoers.d/install-release-{name.replace('.', '_')}"
+
+
+def sudoers_line(user: str, command: Iterable[str]) -> str:
+    """One line: exactly this command, exactly these arguments, as root, without a password."""
+    words = " ".join(re.sub(r"([,:=\\*?\[\]! ])", r"\\\1", word) for word in command)
+    return f"{user} ALL=(root) NOPASSWD: {words}"
+
+
+def _head(needs: Needs) -> Iterator[str]:
+    yield "#!/bin/sh"
+    yield from _comment(
+        f"What {needs.name} needs once on a host, so that {needs.user} can install, change and take back releases without any other right."
+    )
+    yield "# Written by install-release bootstrap --print. Read it, then run it as root. It can be run again at any time; do so when"
+    yield "# install-release doctor says that something is missing."
+    yield "set -eu"
+    yield "umask 022"
+    yield '[ "$(id -u)" = 0 ] || { echo "this is to be run as root" >&2; exit 1; }'
+    yield f'as_user() {{ runuser -u {needs.user} -- "$@"; }}'
+    if any(each.way == "file" for each in needs.privileges):
+        yield 'put() { mkdir -p "${1%/*}"; cat > "$1.new"; mv -f "$1.new" "$1"; }'
+    if any(each.way == "link" for each in needs.privileges):
+        yield "link() {"
+        yield '    if [ -e "$1" ] && [ ! -L "$1" ]; then echo "$1 is in the way: look at it, and move it away" >&2; exit 1; fi'
+        yield '    mkdir -p "${1%/*}"; ln -sfn "$2" "$1"'
+        yield "}"
+    if any(each.way == "line" for each in needs.privileges):
+        yield "# word FILE SECTION KEY WORD: put WORD first into the value of KEY."
+        yield "word() {"
+        yield '    if grep -qF -- "$4" "$1"; then return; fi'
+        yield '    cp -p "$1" "$1.new"'
+        yield "    section=$2 key=$3 word=$4 awk '"
+        yield '        BEGIN { section = ENVIRON["section"]; key = ENVIRON["key"]; word = ENVIRON["word"] }'
+        yield '        /^\\[/ { if (inside && !done) { print key " = " word; done = 1 } inside = index($0, "[" section "]") == 1 }'
+        yield '        inside && !done && $0 ~ "^" key "[ \\t]*=" { $0 = key " = " word " " substr($0, index($0, "=") + 1); done = 1 }'
+        yield "        { print }"
+        yield '        END { if (!done) { if (!inside) print "[" section "]"; print key " = " word } }'
+        yield '    \' "$1" > "$1.new"'
+        yield '    mv -f "$1.new" "$1"'
+        yield "}"
+
+
+def _users(needs: Needs) -> Iterator[str]:
+    yield ""
+    yield f"# {needs.user} deploys. No password: an ssh key of whoever deploys goes into its authorized_keys; it needs no private key of its own."
+    yield f"id {needs.user} >/dev/null 2>&1 || useradd --create-home --shell /bin/sh {needs.user}"
+    for account in needs.accounts:
+        yield f"# {account} is who a service runs as. It can't log in, owns no file of a release, and can change none."
+        options = "--system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin"
+        yield f"id {account} >/dev/null 2>&1 || useradd {options} {account}"
+    if needs.accounts:
+        sharing = " and ".join([needs.user, *needs.accounts[1:]])
+        what = (
+            f"What is in shared/ is for all of them: {sharing} can from now on do whatever the group of {needs.accounts[0]} can, here and elsewhere."
+        )
+        yield from _comment(what)
+        yield f"group=$(id -gn {needs.accounts[0]})"
+        for member in (needs.user, *needs.accounts[1:]):
+            yield f'usermod --append --groups "$group" {member}'
+    else:
+        yield f"group=$(id -gn {needs.user})"
+
+
+def _root(needs: Needs) -> Iterator[str]:
+    root, user = shlex.quote(needs.root), needs.user
+    yield ""
+    yield f"# The release root belongs to {user}. Only root may write to what is above it."
+    yield f"mkdir -p {shlex.quote(os.path.dirname(needs.root))}"
+    yield f'[ -d {root} ] || install -d -o {user} -g "$(id -gn {user})" -m 755 {root}'
+    shared = os.path.join(needs.root, "shared")
+    paths = " ".join(shlex.quote(os.path.join(shared, each)) for each in needs.directories)
+    yield f"as_user mkdir -p {' '.join(filter(None, (shlex.quote(shared), paths)))}"
+    if paths and needs.accounts:
+        yield f'as_user chgrp "$group" {paths}'
+        yield f"as_user chmod 2770 {paths}"
+    if needs.variables or needs.accounts:
+        yield "# The secrets of this host: NAME=value lines, for the services to read and nobody else."
+        env = shlex.quote(os.path.join(shared, "env"))
+        yield f"as_user sh -c 'umask 027; : >> \"$1\"' sh {env}"
+        yield f'as_user chgrp "$group" {env}'
+        yield f"as_user chmod 640 {env}"
+
+
+def _system(needs: Needs) -> Iterator[str]:
+    for each in needs.privileges:
+        if each.way not in ("file", "link", "line"):
+            continue
+        yield ""
+        yield from _comment(f"{each.service}: {each.grants}")
+        path = shlex.quote(each.path)
+        if each.way == "link":
+            yield f"link {path} {shlex.quote(each.text)}"
+        elif each.way == "line":
+            yield f"word {path} {shlex.quote(each.section)} {shlex.quote(each.key)} {shlex.quote(each.text)}"
+        else:
+            end = "END"
+            while end in each.text.splitlines():
+                end += "_"
+            yield f"put {path} <<'{end}'"
+            yield each.text.rstrip("\n")
+            yield end
+
+
+def _sudo(needs: Needs) -> Iterator[str]:
+    granted = [each for each in needs.privileges if each.way == "sudo"]
+    file = sudoers_file(needs.name)
+    yield ""
+    if not granted:
+        yield "# No command has to be run as root: what an earlier release needed is taken back."
+        yield f"rm -f {file}"
+        return
+    yield f"# The commands that {needs.user} may run as root, each with exactly these arguments and no other."
+    yield 'command -v visudo >/dev/null || { echo "sudo is missing: install it, then run this again" >&2; exit 1; }'
+    yield f"rm -f {file}.new"
+    yield f"cat > {file}.new <<'END'"
+    for each in granted:
+        yield from _comment(f"{each.service}: {each.grants}")
+        yield sudoers_line(needs.user, each.command)
+    yield "END"
+    yield f"chmod 440 {file}.new"
+    yield f"visudo --check --quiet --file={file}.new"
+    yield f"mv -f {file}.new {file}"
+
+
+def _runs(needs: Needs) -> Iterator[str]:
+    for each in needs.privileges:
+        if each.way == "run":
+            yield ""
+            yield from _comment(f"{each.service}: {each.grants}")
+            yield shlex.join(each.command)
+
+
+def _foot(needs: Needs) -> Iterator[str]:
+    yield ""
+    env = os.path.join(needs.root, "shared", "env")
+    todo = f" {', '.join(needs.variables)} into {env}, then" if needs.variables else ""
+    yield f"echo {shlex.quote(f'next, as {needs.user}:{todo} install-release release.tgz --root {needs.root}')}"
+
+
+def _comment(text: str, width: int = 148) -> Iterator[str]:
+    """``text`` as lines of comment."""
+    line = "#"
+    for word in text.split():
+        if len(line) + 1 + len(word) > width and line != "#":
+            yield line
+            line = "#"
+        line += f" {word}"
+    yield line
+
+
+def _owner(root: str) -> str:
+    """Who deploys when nobody says so: whoever owns the root, else this user, unless that is root."""
+    for uid in ([os.stat(root).st_uid] if os.path.isdir(root) else []) + [os.geteuid()]:
+        if uid:
+            try:
+                return pwd.getpwuid(uid).pw_name
+            except KeyError:
+                continue
+    return DEFAULT_USER
+
+
+def _uid(user: str) -> int:
+    """-1 for one who is not there yet."""
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return -1

@@ -1,0 +1,134 @@
+"""The script that an administrator reads and runs: what is in it, and why. That it works, tests/integration shows on real hosts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from builder.install_release import bootstrap
+from builder.install_release.bootstrap import Needs
+from builder.install_release.declared import Service
+from builder.install_release.errors import RefusedError
+from builder.install_release.overlay import Rendered, Wanted
+from builder.install_release.services import Privilege
+from tests.releases import FACTS
+
+PRIVILEGES = (
+    Privilege("web", "sudo", "restarts the site", command=("/usr/bin/systemctl", "restart", "shop.service")),
+    Privilege("web", "link", "whoever can write the unit can become root", path="/etc/systemd/system/shop.service", text="/srv/shop/current/etc/x"),
+    Privilege("nginx", "file", "the site's part of nginx", path="/etc/nginx/conf.d/shop.conf", text="include /srv/shop/current/etc/nginx/*.conf;\n"),
+    Privilege("worker", "line", "supervisord reads it", path="/etc/s.conf", section="include", key="files", text="/srv/shop/current/*.conf"),
+    Privilege("timer", "run", "units run without a login", command=("loginctl", "enable-linger", "deploy")),
+)
+NEEDS = Needs("shop", "/srv/shop", "deploy", ("shop",), ("log", "var"), ("SECRET_KEY",), PRIVILEGES)
+
+
+def lines(needs: Needs) -> list[str]:
+    return bootstrap.script(needs).splitlines()
+
+
+def test_script_is_one_that_a_shell_understands() -> None:
+    """sh -n has nothing to say, whatever is needed."""
+    for needs in (NEEDS, replace(NEEDS, privileges=(), accounts=(), directories=(), variables=())):
+        subprocess.run(["sh", "-n"], input=bootstrap.script(needs), text=True, check=True)
+
+
+def test_script_does_nothing_for_an_ordinary_user() -> None:
+    """It says that it is to be run as root, and ends, before it does anything."""
+    before = [line for line in lines(NEEDS) if "id -u" in line][0]
+    done = subprocess.run(["sh", "-c", before.replace('"$(id -u)"', "1001") + "; echo went on"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "as root" in done.stderr
+
+
+def test_each_thing_is_said_before_it_is_done() -> None:
+    """What a privilege grants stands as a comment right before it."""
+    found = lines(NEEDS)
+    for said, done in (
+        ("# web: restarts the site", "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart shop.service"),
+        ("# web: whoever can write the unit can become root", "link /etc/systemd/system/shop.service /srv/shop/current/etc/x"),
+        ("# nginx: the site's part of nginx", "put /etc/nginx/conf.d/shop.conf <<'END'"),
+        ("# worker: supervisord reads it", "word /etc/s.conf include files '/srv/shop/current/*.conf'"),
+        ("# timer: units run without a login", "loginctl enable-linger deploy"),
+    ):
+        assert found[found.index(done) - 1] == said
+
+
+def test_sudo_lines_are_exact() -> None:
+    """No wildcard, no option of the caller's: what sudo would take for a pattern or a separator is escaped."""
+    line = bootstrap.sudoers_line("deploy", ["/bin/x", "a b", "c,d", "*", "k=v", "http://h:80"])
+    assert line == r"deploy ALL=(root) NOPASSWD: /bin/x a\ b c\,d \* k\=v http\://h\:80"
+
+
+def test_without_a_command_the_sudo_lines_are_taken_back() -> None:
+    """A release that needs none removes what an earlier one was given."""
+    found = lines(replace(NEEDS, privileges=()))
+    assert "rm -f /etc/sudoers.d/install-release-shop" in found
+    assert not [line for line in found if "NOPASSWD" in line]
+
+
+def test_sudo_reads_the_file() -> None:
+    """The name has no dot, which sudo would skip."""
+    assert bootstrap.sudoers_file("shop.example") == "/etc/sudoers.d/install-release-shop_example"
+
+
+def test_what_lies_in_the_root_is_made_by_its_owner() -> None:
+    """Root follows no path below the release root: the user who deploys could put a link there."""
+    for line in lines(NEEDS):
+        if "/srv/shop/" in line and not line.startswith(("#", "link ", "word ", "include ", "echo ")):
+            assert line.startswith("as_user "), line
+
+
+def test_a_line_is_put_into_an_ini_file_once(tmp_path: os.PathLike[str]) -> None:
+    """The word comes first in its key's value; a key or a section that is missing is made; a second time changes nothing."""
+    function = "\n".join(lines(NEEDS)).partition("word() {")[2].partition("\n}\n")[0]
+    for number, (before, after) in enumerate(
+        (
+            ("[a]\nx=1\n[include]\nfiles = /a/*.conf ; all\n", "[a]\nx=1\n[include]\nfiles = /b&\\1  /a/*.conf ; all\n"),
+            ("[include]\n[b]\nfiles = 1\n", "[include]\nfiles = /b&\\1\n[b]\nfiles = 1\n"),
+            ("[a]\nx=1\n", "[a]\nx=1\n[include]\nfiles = /b&\\1\n"),
+            ("[include]\n", "[include]\nfiles = /b&\\1\n"),
+        )
+    ):
+        path = os.path.join(tmp_path, str(number))
+        with open(path, "w") as file:
+            file.write(before)
+        for _ in range(2):
+            subprocess.run(["sh", "-euc", f'word() {{{function}\n}}; word "$1" include files "$2"', "sh", path, "/b&\\1"], check=True)
+            with open(path) as file:
+                assert file.read() == after
+
+
+def test_who_services_run_as() -> None:
+    """The users that units and programs of the system's managers name, each once; root is none, nor whom the user's own managers run."""
+    services = (
+        Service("web", "gunicorn", unit="shop.service", config=("systemd/*",)),
+        Service("worker", "supervisord", program="worker", config=("supervisor/*",)),
+        Service("own", "systemd", unit="own.service", config=("own",), user=True),
+    )
+    texts = {
+        "systemd/shop.service": "[Service]\nUser=shop\n#User=nobody\nExecStart=x\n",
+        "systemd/helper.service": "[Service]\nUser = root\n",
+        "supervisor/w.conf": "[program:worker]\nuser=worker\n[program:other]\nuser=shop\n",
+        "own": "User=mine\n",
+        "else": "User=else\n",
+    }
+    assert bootstrap.accounts(replace(FACTS, services=services), texts) == ("shop", "worker")
+
+
+@pytest.mark.parametrize("user", ["root", "de ploy", "deploy;id", "-x", "$(id)"])
+def test_users_who_can_not_be_the_one(user: str) -> None:
+    """root is no user to deploy as, and what is no name goes into no script."""
+    with pytest.raises(RefusedError) as refused:
+        bootstrap.needs(FACTS, Wanted(), "/srv/shop", user)
+    assert refused.value.problems[0].where == "user"
+
+
+def test_needs_of_a_release_that_declares_nothing() -> None:
+    """A user, a root, and what shared/env must set: no right of root's."""
+    found = bootstrap.needs(FACTS, Wanted({"x": Rendered(b"User=x\n", "644")}), "/srv/shop", "deploy")
+    assert (found.privileges, found.accounts, found.user) == ((), (), "deploy")
