@@ -55,7 +55,7 @@ def file_system(place: Path) -> str:
 def work_directory() -> Path:
     """Where steps run: memory where it has room, else the directory for temporary files."""
     memory = Path("/dev/shm")
-    if memory.is_dir() and file_system(memory) == "tmpfs" and min(shutil.disk_usage(memory).free, _available()) > ROOM:
+    if memory.is_dir() and file_system(memory) == "tmpfs" and min(shutil.disk_usage(memory).free, available()) > ROOM:
         return memory
     place = Path(os.environ.get("TMPDIR", "/var/tmp"))
     if shutil.disk_usage(place).free < ROOM:
@@ -71,7 +71,8 @@ def disk_directory() -> Path | None:
     return None
 
 
-def _available() -> int:
+def available() -> int:
+    """Bytes of memory that are free, or would be if asked for."""
     found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
