@@ -20,7 +20,11 @@ from .target import Interpreter
 # -I: neither the environment nor the working directory; -S: no site-packages. The installer needs none of them.
 _SHEBANG = b"#!/usr/bin/python3 -IS\n"
 _MAIN = b"""\
+import gc
+import os
 import sys
+
+gc.disable()  # a start makes many objects and no garbage
 
 
 def refuse(why):
@@ -36,7 +40,7 @@ try:
 except ImportError as error:
     refuse("this Python lacks %s of the standard library. Install all of python3." % (getattr(error, "name", None) or error))
 
-sys.exit(main())
+os._exit(main())  # all is said and written by now: taking everything apart is left to the system
 """
 _PACKAGE = Path(__file__).parent / "install_release"
 

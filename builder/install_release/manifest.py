@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from . import declared
@@ -179,6 +180,7 @@ def release_id(commit_time: int, manifest_bytes: bytes) -> str:
 RELEASE_ID = re.compile(r"\d{14}-[0-9a-f]{12}")
 
 
+@lru_cache(maxsize=2)  # one command reads the same bytes several times, from the artifact and from the host
 def parse(data: bytes) -> Manifest:
     """Read canonical JSON into a ``Manifest``. Raises ``ArtifactError`` with every problem found."""
     value = load_canonical(data, "release.json")
