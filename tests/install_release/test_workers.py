@@ -141,7 +141,8 @@ def test_nobody_outlives_the_process_that_forked(number: signal.Signals) -> None
     _, said = process.communicate(timeout=60)  # the other one holds the pipe open for as long as it lives
     assert (number == signal.SIGKILL) == (process.returncode == -signal.SIGKILL)
     assert number == signal.SIGKILL or f"interrupted by {number.name}" in said
-    assert not any(map(runs, pids))
+    while any(map(runs, pids)):  # what a process has open is closed a moment before it is gone
+        time.sleep(0.01)
 
 
 def test_a_user_without_processes_left_does_the_work_alone(tmp_path: Path) -> None:
