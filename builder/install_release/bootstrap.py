@@ -29,7 +29,8 @@ _RUNS_AS = re.compile(r"^[ \t]*[Uu]ser[ \t]*=[ \t]*([a-z_][a-z0-9_-]{0,31})[ \t]
 @dataclass(frozen=True)
 class Needs:
     """What a release needs of a host beside what is below its root. ``accounts``: the users that its services run as, the first one's group is
-    that of what they share with ``user``; ``directories``: those of shared/ that it links; ``variables``: what shared/env must set."""
+    that of what they share with ``user``; ``directories``: those of shared/ that it links; ``variables``: what shared/env must set; ``units``: those
+    of systemd's that read what is live, when they start."""
 
     name: str
     root: str
@@ -38,6 +39,7 @@ class Needs:
     directories: tuple[str, ...]
     variables: tuple[str, ...]
     privileges: tuple[Privilege, ...]
+    units: tuple[str, ...] = ()
 
 
 def of_artifact(artifact: Artifact, root: str, user: str) -> Needs:
@@ -71,6 +73,7 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
         manifest.requires.linked_dirs,
         manifest.requires.env,
         services.privileged(manifest, context, wanted),
+        _units(manifest),
     )
 
 
@@ -87,9 +90,17 @@ def accounts(manifest: Manifest, texts: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(account for account in dict.fromkeys(found) if account != "root")
 
 
+def _units(manifest: Manifest) -> tuple[str, ...]:
+    """The system's units that must wait at boot until ``current`` leads to where it should; sockets and timers start nothing before that."""
+    own = [service.unit for service in manifest.services if service.unit.endswith(".service") and not service.user]
+    readers = {"nginx": "nginx.service", "apache": "apache2.service", "cron": "cron.service", "supervisord": "supervisor.service"}
+    more = [readers[service.kind] for service in manifest.services if service.kind in readers]
+    return tuple(dict.fromkeys([*own, *more]))
+
+
 def script(needs: Needs) -> str:
     """The script for POSIX sh: it may be run again at any time. Its comments say what each part grants. Pure."""
-    return "\n".join([*_head(needs), *_users(needs), *_root(needs), *_system(needs), *_sudo(needs), *_runs(needs), *_foot(needs), ""])
+    return "\n".join([*_head(needs), *_users(needs), *_root(needs), *_system(needs), *_sudo(needs), *_boot(needs), *_runs(needs), *_foot(needs), ""])
 
 
 def sudoers_file(name: str) -> str:
@@ -114,7 +125,7 @@ def _head(needs: Needs) -> Iterator[str]:
     yield "umask 022"
     yield '[ "$(id -u)" = 0 ] || { echo "this is to be run as root" >&2; exit 1; }'
     yield f'as_user() {{ runuser -u {needs.user} -- "$@"; }}'
-    if any(each.way == "file" for each in needs.privileges):
+    if needs.units or any(each.way == "file" for each in needs.privileges):
         yield 'put() { mkdir -p "${1%/*}"; cat > "$1.new"; mv -f "$1.new" "$1"; }'
     if any(each.way == "link" for each in needs.privileges):
         yield "link() {"
@@ -217,6 +228,35 @@ def _sudo(needs: Needs) -> Iterator[str]:
     yield f"chmod 440 {file}.new"
     yield f"visudo --check --quiet --file={file}.new"
     yield f"mv -f {file}.new {file}"
+
+
+def _boot(needs: Needs) -> Iterator[str]:
+    """After a power cut in the middle of a flip, links and files are put right before anything reads them."""
+    if not needs.units:
+        return
+    unit = f"install-release-{needs.name}.service"
+    root = needs.root.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    yield ""
+    yield "# At boot, before the services: what a power cut left of an installation is finished or taken back, as the user who deploys."
+    yield "if [ -d /run/systemd/system ]; then"
+    yield f"put /etc/systemd/system/{unit} <<'END'"
+    yield "[Unit]"
+    yield f"Description=Finish or take back what a power cut left of an installation of {needs.name}"
+    yield f"ConditionPathExists={root}/.install/journal.json"
+    yield "After=local-fs.target"
+    yield f"Before={' '.join(needs.units)}"
+    yield ""
+    yield "[Service]"
+    yield "Type=oneshot"
+    yield f"User={needs.user}"
+    yield f'ExecStart="{root}/bin/install-release" recover --boot --root "{root}"'
+    yield ""
+    yield "[Install]"
+    yield "WantedBy=multi-user.target"
+    yield "END"
+    yield "systemctl daemon-reload"
+    yield f"systemctl enable --quiet {unit}"
+    yield "fi"
 
 
 def _runs(needs: Needs) -> Iterator[str]:

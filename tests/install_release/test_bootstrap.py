@@ -23,7 +23,7 @@ PRIVILEGES = (
     Privilege("worker", "line", "supervisord reads it", path="/etc/s.conf", section="include", key="files", text="/srv/shop/current/*.conf"),
     Privilege("timer", "run", "units run without a login", command=("loginctl", "enable-linger", "deploy")),
 )
-NEEDS = Needs("shop", "/srv/shop", "deploy", ("shop",), ("log", "var"), ("SECRET_KEY",), PRIVILEGES)
+NEEDS = Needs("shop", "/srv/shop", "deploy", ("shop",), ("log", "var"), ("SECRET_KEY",), PRIVILEGES, ("shop.service",))
 
 
 def lines(needs: Needs) -> list[str]:
@@ -32,13 +32,13 @@ def lines(needs: Needs) -> list[str]:
 
 def test_script_is_one_that_a_shell_understands() -> None:
     """sh -n has nothing to say, whatever is needed."""
-    for needs in (NEEDS, replace(NEEDS, privileges=(), accounts=(), directories=(), variables=())):
+    for needs in (NEEDS, replace(NEEDS, privileges=(), accounts=(), directories=(), variables=(), units=())):
         subprocess.run(["sh", "-n"], input=bootstrap.script(needs), text=True, check=True)
 
 
 def test_script_does_nothing_for_an_ordinary_user() -> None:
     """It says that it is to be run as root, and ends, before it does anything."""
-    before = [line for line in lines(NEEDS) if "id -u" in line][0]
+    before = next(line for line in lines(NEEDS) if "id -u" in line)
     done = subprocess.run(["sh", "-c", before.replace('"$(id -u)"', "1001") + "; echo went on"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -79,7 +79,7 @@ def test_sudo_reads_the_file() -> None:
 def test_what_lies_in_the_root_is_made_by_its_owner() -> None:
     """Root follows no path below the release root: the user who deploys could put a link there."""
     for line in lines(NEEDS):
-        if "/srv/shop/" in line and not line.startswith(("#", "link ", "word ", "include ", "echo ")):
+        if "/srv/shop/" in line and not line.startswith(("#", "link ", "word ", "include ", "echo ", "ExecStart=", "ConditionPathExists=")):
             assert line.startswith("as_user "), line
 
 
@@ -132,3 +132,18 @@ def test_needs_of_a_release_that_declares_nothing() -> None:
     """A user, a root, and what shared/env must set: no right of root's."""
     found = bootstrap.needs(FACTS, Wanted({"x": Rendered(b"User=x\n", "644")}), "/srv/shop", "deploy")
     assert (found.privileges, found.accounts, found.user) == ((), (), "deploy")
+
+
+def test_a_power_cut_is_seen_to_before_the_services_start() -> None:
+    """What reads the live release waits for recover --boot: its own units, and the servers that include its files."""
+    services = (
+        Service("web", "gunicorn", unit="shop.service"),
+        Service("own", "systemd", unit="own.service", user=True),
+        Service("tick", "systemd", unit="shop.timer"),
+        Service("front", "nginx"),
+    )
+    found = bootstrap.needs(replace(FACTS, services=services), Wanted(), "/srv/my shop", "deploy")
+    text = bootstrap.script(found)
+    assert "Before=shop.service nginx.service\n" in text
+    assert 'ExecStart="/srv/my shop/bin/install-release" recover --boot --root "/srv/my shop"\n' in text
+    assert "recover" not in bootstrap.script(bootstrap.needs(FACTS, Wanted(), "/srv/shop", "deploy"))
