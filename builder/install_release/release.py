@@ -37,7 +37,9 @@ from .history import Event, History
 from .host import CURRENT, ENVS, RELEASES, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Conflict, Manifest
-from .plan import Live, Plan
+from .overlay import Wanted
+from .overlay import Wanted
+from .plan import Intent, Live, Plan
 from .prune import Pruned
 from .recover import Recovered
 from .stage import Staging
@@ -142,7 +144,8 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
         with changing(order) as host:
             if not _lost_environment(host, artifact.id):
                 return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
-    against = _against(artifact.manifest, artifact.id, order) if activate else ()
+    wanted = overlay.rendered(artifact, order.root)
+    against = _against(artifact.manifest, artifact.id, order, wanted) if activate else wanted.problems
     chosen = check(artifact.manifest, artifact.id, order, python, (*stage.conflicts(artifact), *against))
     clock.lap("preflight")
     with changing(order, create=True) as host:
@@ -150,7 +153,7 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             order.note(f"note: the environment of {artifact.id} was gone, and is made again")
             environment.make(artifact, host, chosen)
         before, there = host.current() or "", _is_whole(host, artifact.id)
-        made = None if there else _stage(host, artifact, chosen, order, clock)
+        made = None if there else _stage(host, artifact, _staging(host, artifact, chosen, wanted), order, clock)
         if not activate or (there and before == artifact.id):  # live already: another installer was quicker
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         try:
@@ -169,9 +172,9 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
 
 
 def propose(
-    manifest: Manifest, release: str, order: Order, *, python: str | None = None, activate: bool = True, more: tuple[Problem, ...] = ()
+    manifest: Manifest, release: str, order: Order, *, python: str | None = None, activate: bool = True, more: tuple[Problem, ...] = (), etc: Wanted
 ) -> tuple[Plan, tuple[str, ...]]:
-    """What ``install`` would do, and what recovery would do before it. Changes nothing."""
+    """What ``install`` would do, and what recovery would do before it. Changes nothing. ``etc``: the release's, as it would be rendered here."""
     found = facts.gather(manifest, release, order.root, python)
     live, due = None, tuple[str, ...]()
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
@@ -180,8 +183,9 @@ def propose(
             history.read(host)  # a damaged one would stop the installation
             if pointer.kind == "release":
                 live = Live(pointer.id, _manifest(host, pointer.id))
-    refusals = (*preflight.refusals(found, manifest), *more)
-    return plan.make(manifest, release, found, live, activate=activate, refusals=refusals), due
+    intent = _intent(manifest, release, order, etc, found.env_key) if activate else Intent(refusals=etc.problems)
+    refusals = (*preflight.refusals(found, manifest), *more, *intent.refusals)
+    return plan.make(manifest, release, found, live, activate=activate, refusals=refusals, intent=intent), due
 
 
 def activate(order: Order, wanted: str) -> Outcome:
@@ -291,16 +295,18 @@ def resolve_past(host: Host, wanted: str) -> str:
     return found[0] if len(found) == 1 else resolve(host, wanted)
 
 
-def _against(manifest: Manifest, release: str, order: Order) -> list[Problem]:
-    """Reasons against making it live here, as far as they are known before it is unpacked."""
-    problems: list[Problem] = []
-    left = serving.Side("")
+def _intent(manifest: Manifest, release: str, order: Order, etc: Wanted, env: str = "") -> Intent:
+    """What making it live here takes beside the link, and every reason against that, as far as it is known before anything is unpacked."""
+    left, problems = serving.Side(""), list(etc.problems)
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         with Host(order.root) as host:
             problems += _guard(_past(host), release, manifest.version, order)
             pointer = host.pointer(CURRENT)
             left = serving.side(host, pointer.id if pointer.kind == "release" else "")
-    return [*problems, *serving.problems(os.path.realpath(order.root), left, serving.Side(release, manifest))]
+    to = serving.Side(release, manifest, etc, env)
+    proposal = overlay.survey(order.root, manifest, release, etc, order.answers)
+    problems += [*proposal.refusals, *serving.problems(os.path.realpath(order.root), left, to)]
+    return Intent(serving.actions(left, to, proposal.changes), proposal.verdicts, tuple(problems))
 
 
 def _guard(past: History, release: str, version: str, order: Order) -> Iterator[Problem]:
@@ -313,10 +319,10 @@ def _guard(past: History, release: str, version: str, order: Order) -> Iterator[
 
 def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> Switch:
     """All that making an installed release live takes. Raises ``RefusedError`` with every reason against it, the services' own checks included."""
-    manifest = host.manifest(release)
-    left, to = serving.side(host, host.current() or ""), serving.Side(release, manifest)
-    proposal = overlay.propose(host, manifest, release, overlay.published(host, release), order.answers, how == "rollback")
-    problems = [*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
+    manifest, left, to = host.manifest(release), serving.side(host, host.current() or ""), serving.side(host, release)
+    wanted = overlay.published(host, release)
+    proposal = overlay.propose(host, manifest, release, wanted, order.answers, how == "rollback")
+    problems = [*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to, wanted)]
     problems = problems or list(serving.checks(host.root, left, to, order.say))
     if problems:
         raise RefusedError("refused before anything that is live was touched", problems)
@@ -331,22 +337,26 @@ def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
     return replace(outcome, state="good")
 
 
-def _stage(host: Host, artifact: Artifact, chosen: Interpreter, order: Order, clock: _Clock) -> str:
+def _staging(host: Host, artifact: Artifact, chosen: Interpreter, wanted: Wanted) -> Staging:
+    return Staging(flip.new_tx(), environment.place(artifact.manifest, host, chosen, artifact.id), chosen, wanted.files)
+
+
+def _stage(host: Host, artifact: Artifact, staging: Staging, order: Order, clock: _Clock) -> str:
     """Environment first, then the release, then the installer: when this returns, all of it is there for good; when it raises, none of it.
 
     The key of the environment, if that was made for it; else "".
     """
-    tx, key = flip.new_tx(), environment.place(artifact.manifest, host, chosen, artifact.id)
+    key = staging.env
     fresh = not host.has_environment(key)
-    about = {"version": artifact.manifest.version, "tx": tx}
+    about = {"version": artifact.manifest.version, "tx": staging.tx}
     try:
         history.append(host, [order.event("staged", artifact.id, **about)])
         stage.make_shared(host, artifact.manifest)
         order.say(f"environment {key[:4]}: {'making it' if fresh else 'is here already'}")
-        environment.make(artifact, host, chosen)
+        environment.make(artifact, host, staging.interpreter)
         clock.lap("environment")
         order.say(f"release {artifact.id}: unpacking it")
-        record = stage.publish(host, artifact, Staging(tx, key, chosen))
+        record = stage.publish(host, artifact, staging)
         installer.accept(host, artifact)
         history.append(host, [order.event("installed", artifact.id, record=record, env=key, commit=artifact.manifest.commit, **about)])
         clock.lap("release")

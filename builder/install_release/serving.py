@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from . import overlay
 from .errors import DamagedError, InstallError, Problem, RolledBackError
 from .host import RELEASES, Host
 from .manifest import Manifest
-from .overlay import Change
+from .overlay import Change, Wanted
 from .who import account
 
 if TYPE_CHECKING:  # most releases have none, and each start would pay for all kinds of them
@@ -21,10 +23,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Side:
-    """One end of a flip: a release, and what it declares. "" is no release; one that is damaged has no manifest."""
+    """One end of a flip: a release, what it declares, its rendered etc/, its environment. "" is no release; a damaged one has no manifest."""
 
     id: str
     manifest: Manifest | None = None
+    etc: Wanted = field(default_factory=Wanted)
+    env: str = ""
+
+    @property
+    def services(self) -> bool:
+        return self.manifest is not None and bool(self.manifest.services)
 
 
 class UnhealthyError(RolledBackError):
@@ -33,27 +41,36 @@ class UnhealthyError(RolledBackError):
 
 def side(host: Host, release: str) -> Side:
     """The release ``release`` of this host ("" for none)."""
-    try:
-        return Side(release, host.manifest(release) if release else None)
-    except DamagedError:
-        return Side(release)
+    found = Side(release)
+    with suppress(DamagedError):
+        if release:
+            found = replace(found, manifest=host.manifest(release))
+            found = replace(found, etc=overlay.published(host, release))
+            found = replace(found, env=str(host.record(release)["env"]))
+    return found
 
 
-def actions(host: Host, left: Side, to: Side, changes: Iterable[Change]) -> tuple[Action, ...]:
-    """What is to be done about which service once ``to`` is live instead of ``left``."""
-    if not any(each.manifest and each.manifest.services for each in (left, to)):
+def actions(left: Side, to: Side, changes: Iterable[Change]) -> tuple[Action, ...]:
+    """What is to be done about which service once ``to`` is live instead of ``left``. Raises ``DamagedError`` when that can't be told."""
+    if not (left.services or to.services):
         return ()
     from . import services
 
-    wanted = to.manifest or replace(left.manifest or _damaged(host, to), services=())
-    laid = {change.etc for change in changes if change.old != change.new}
-    changed = services.changed_config(host, left.id if left.manifest else "", to.id, laid)
-    return services.decide(left.manifest, wanted, changed, _environment(host, left) != _environment(host, to))
+    if to.manifest is None and to.id:
+        what = f"{to.id} is damaged: which services it has can't be told."
+        raise DamagedError("a release is damaged", [Problem("services", what, "Look at what runs; install that release again.")])
+    wanted = to.manifest
+    if wanted is None:
+        assert left.manifest is not None  # else neither had services
+        wanted = replace(left.manifest, services=())
+    copied = [each.path for manifest in (left.manifest, to.manifest) if manifest for each in manifest.overlay.copied]
+    changed = services.changed_config(left.etc, to.etc, copied, {change.etc for change in changes if change.old != change.new})
+    return services.decide(left.manifest, wanted, changed, left.env != to.env)
 
 
 def follow(host: Host, left: Side, to: Side, changes: Sequence[Change], say: Say) -> None:
     """Let every service follow, one after the other. Raises ``ServiceError`` for the first that won't."""
-    due = actions(host, left, to, changes)
+    due = actions(left, to, changes)
     if due:
         from . import services
 
@@ -79,8 +96,8 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
     return verdict.log
 
 
-def problems(root: str, left: Side, to: Side) -> tuple[Problem, ...]:
-    """What is missing on this host for what ``to`` declares, as far as it can be known before that is unpacked."""
+def problems(root: str, left: Side, to: Side, wanted: Wanted) -> tuple[Problem, ...]:
+    """What is missing on this host for what ``to`` declares, as far as it can be known before that is unpacked. ``wanted``: its rendered etc/."""
     if to.manifest is None:
         return ()
     found: list[Problem] = []
@@ -91,7 +108,7 @@ def problems(root: str, left: Side, to: Side) -> tuple[Problem, ...]:
     if to.manifest.services:
         from . import services
 
-        found += services.problems(to.manifest, context(root, left, to))
+        found += services.problems(to.manifest, context(root, left, to), wanted)
     return tuple(found)
 
 
@@ -107,7 +124,7 @@ def checks(root: str, left: Side, to: Side, say: Say) -> tuple[Problem, ...]:
 def revive(host: Host, left: Side, to: Side, changes: Sequence[Change], say: Say) -> tuple[Problem, ...]:
     """The way back: every service follows to ``to``, whatever another one does. What would not, in words."""
     try:
-        due = actions(host, left, to, changes)
+        due = actions(left, to, changes)
     except (OSError, InstallError) as error:
         return _problems(error)
     problems: list[Problem] = []
@@ -129,18 +146,6 @@ def context(root: str, left: Side, to: Side) -> Context:
     manifest = to.manifest or left.manifest
     user = account(os.geteuid())[0]
     return Context(root, to.id, left.id, manifest.name if manifest else "", user, os.geteuid())
-
-
-def _environment(host: Host, release: Side) -> str:
-    try:
-        return str(host.record(release.id)["env"]) if release.id else ""
-    except DamagedError:
-        return ""
-
-
-def _damaged(host: Host, release: Side) -> Manifest:
-    what = f"{host.path(RELEASES, release.id)} is damaged: which services it has can't be told."
-    raise DamagedError("a release is damaged", [Problem("services", what, "Look at them; install that release again.")])
 
 
 def _problems(error: Exception) -> tuple[Problem, ...]:

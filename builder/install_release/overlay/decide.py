@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .. import globs
-from ..manifest import Conflict
+from ..declared import Conflict, matching
 from .change import Content
 
 REFUSE, KEEP, TAKE, BESIDE = "refuse", "keep-local", "take-new", "beside"
@@ -88,4 +87,4 @@ def _longest(rules: Iterable[Conflict], etc: str, path: str) -> str:
 
 def matches(rule: Conflict, etc: str, path: str) -> bool:
     """Whether a rule is about this file: a pattern of paths below etc/, or, said by an operator, the absolute path itself."""
-    return path == rule.path if rule.path.startswith("/") else globs.matches(rule.path, etc)
+    return path == rule.path if rule.path.startswith("/") else bool(matching((etc,), rule.path))
