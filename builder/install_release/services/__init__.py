@@ -7,11 +7,10 @@ One module a kind, each a ``terms.Kind``. ``decide`` is pure; what a kind does, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..declared import Service
 from ..errors import Problem
-from ..host import Host
 from ..manifest import Manifest
 from ..overlay import Wanted
 from . import apache, command, cron, gunicorn, init, logrotate, nginx, staged, supervisord, systemd
@@ -47,16 +46,13 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 
-def changed_config(host: Host, before: str, to: str, laid: Collection[str] | None = None) -> frozenset[str]:
-    """Paths below etc/ of which bytes or modes differ between two releases ("" for none), added and removed ones too.
+def changed_config(before: Wanted, to: Wanted, copied: Iterable[str], laid: Collection[str]) -> frozenset[str]:
+    """Paths below etc/ of which bytes or modes differ between two releases, added and removed ones too. Pure.
 
-    ``laid``: those copied ones that the overlay changes on the system; of other copied ones nothing changes, whatever the releases say.
+    ``copied``: paths that either release copies; of those only the ones change that the overlay changes on the system: ``laid``.
     """
-    old, new = staged.contents(host, before), staged.contents(host, to)
+    old, new = ({path: (file.mode, file.data) for path, file in each.files.items()} for each in (before, to))
     differ = {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
-    if laid is None:
-        return frozenset(differ)
-    copied = [copied.path for release in (before, to) if release for copied in host.manifest(release).overlay.copied]
     return frozenset({path for path in differ if not any(f"{path}/".startswith(f"{each}/") for each in copied)} | set(laid))
 
 

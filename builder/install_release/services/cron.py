@@ -12,9 +12,10 @@ from ..errors import Problem
 from ..host import STAGING
 from . import commands, copies, crontab, staged
 from .commands import Clock
+from .copies import Folder
 from .terms import STOP, Action, Context, Privilege, Say, ServiceError, Staged
 
-_FOLDER = "/etc/cron.d"
+_FOLDER = Folder("/etc/cron.d")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -53,13 +54,15 @@ def privileges(service: Service, context: Context, files: Mapping[str, str]) -> 
     """To lay its files into /etc/cron.d, and to remove them."""
     if service.user:
         return ()
-    return copies.privileges(service, context, files, _FOLDER, f"{context.user} decides what cron runs, and as whom, root included")
+    return copies.privileges(
+        service.name, context, staged.mine(service, files), _FOLDER, f"{context.user} decides what cron runs, and as whom, root included"
+    )
 
 
 def problems(service: Service, context: Context, files: Mapping[str, str]) -> tuple[Problem, ...]:
     """cron is here, and may be used; nothing foreign is in the way."""
     if not service.user:
-        return copies.problems(service, context, files, _FOLDER)
+        return copies.problems(context, staged.mine(service, files), _FOLDER)
     if missing := commands.absent("crontab"):
         return missing
     done = commands.ask([commands.find("crontab"), "-l"])
@@ -73,7 +76,7 @@ def problems(service: Service, context: Context, files: Mapping[str, str]) -> tu
 def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     """Write what differs. In a user's table, only our block, only when it differs; every other line stays."""
     if not action.service.user:
-        return copies.apply(action, context, _FOLDER)
+        return copies.follow(action, context, _FOLDER)
     clock, program = Clock(action.service.deadline), commands.program("crontab")
     block = "" if action.verb == STOP else "".join(staged.mine(action.service, staged.texts(context.etc)).values())
     table = _table(program, clock)

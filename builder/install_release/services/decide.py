@@ -61,8 +61,8 @@ def _of(service: Service, changed: frozenset[str]) -> tuple[str, ...]:
 
 
 def _identity(service: Service) -> tuple[object, ...]:
-    """What tells one thing that runs from another."""
-    return service.kind, service.unit, service.program, service.user
+    """What tells one thing that runs from another; one that is nothing but files is its files."""
+    return service.kind, service.unit, service.program, service.user, service.config if service.kind in _FILES else ()
 
 
 def _declaration(service: Service) -> tuple[object, ...]:

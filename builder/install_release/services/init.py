@@ -1,4 +1,7 @@
-"""Init scripts: ``/etc/init.d/<name>`` is a link into ``current/etc``; update-rc.d enables it once, sudo runs it with the few words that are used."""
+"""Init scripts: root's copy in /etc/init.d, enabled by update-rc.d, run with the few words that are used; all by exact sudo lines.
+
+A copy, since a script that is gone from the release must still be there to stop what it started.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from collections.abc import Mapping
 
 from ..declared import Service
 from ..errors import Problem
-from . import commands, staged, starting, unit
+from . import commands, copies, staged, starting, unit
 from .commands import Clock
-from .terms import STOP, Action, Context, Privilege, Say, Staged
+from .copies import Folder
+from .terms import START, STOP, Action, Context, Privilege, Say, Staged
 
-_FOLDER = "/etc/init.d"
+_FOLDER = Folder("/etc/init.d", "755")
 _NEEDED = ("Provides", "Required-Start", "Required-Stop", "Default-Start", "Default-Stop")
 
 
@@ -66,27 +70,44 @@ def check(service: Service, context: Context, copy: Staged, say: Say) -> tuple[P
 
 
 def privileges(service: Service, context: Context, files: Mapping[str, str]) -> tuple[Privilege, ...]:
-    """The link, the run levels, and the script's own words."""
-    script = f"{_FOLDER}/{service.unit}"
-    path = _script(service, staged.mine(service, files))
+    """To lay the script down and remove it, to enable it, and the words that it is run with."""
+    script, update = _FOLDER.target(service.unit), "/usr/sbin/update-rc.d"
     words = [Privilege(service.name, "sudo", f"{service.unit} {verb}", (script, verb)) for verb in ("restart", "stop")]
-    if not path:
+    if not service.config:
         return tuple(words)
     grants = f"{script} is what the live release says: {context.user} decides what root runs when it starts and stops"
-    link = Privilege(service.name, "link", grants, path=script, text=f"{context.root}/current/etc/{path}")
-    return (link, Privilege(service.name, "run", f"{service.unit} starts at boot", ("/usr/sbin/update-rc.d", service.unit, "defaults")), *words)
+    path = _script(service, staged.mine(service, files))
+    enable = [
+        Privilege(service.name, "sudo", f"{service.unit} starts at boot", (update, service.unit, "defaults")),
+        Privilege(service.name, "sudo", f"{service.unit} does not any more", (update, service.unit, "remove")),
+    ]
+    return (*copies.privileges(service.name, context, [path], _FOLDER, grants), *enable, *words)
 
 
 def problems(service: Service, context: Context, files: Mapping[str, str]) -> tuple[Problem, ...]:
-    """The link is checked with the other privileges."""
-    return ()
+    """Nothing foreign is in the way; a script that no release brings is there."""
+    if service.config:
+        mine = staged.mine(service, files)
+        return copies.problems(context, {path: mine[path] for path in mine if path == _script(service, mine)}, _FOLDER)
+    script = _FOLDER.target(service.unit)
+    return () if os.path.exists(script) else (Problem("unit", f"{script} is not on this host.", "Install it, or name the release's own in config."),)
 
 
 def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
-    """``restart``, also the first time: it may run already. A script that is gone from the release is asked to stop by the one that was left."""
-    clock, script = Clock(action.service.deadline), f"{_FOLDER}/{action.service.unit}"
-    if action.verb == STOP and not os.path.exists(script):
-        return (f"{script} leads nowhere now; what it had started is not stopped by it: see install-release status",)
-    verb = "stop" if action.verb == STOP else "restart"
-    commands.act(commands.as_root(context, (script, verb)), clock.left, f"Run it by hand: {script} {verb}")
+    """Lay it down where it differs, enable it when it is new, ``restart`` it, also the first time: it may run already."""
+    service, clock = action.service, Clock(action.service.deadline)
+    script, update = _FOLDER.target(service.unit), commands.find("update-rc.d")
+    mine = staged.mine(service, staged.texts(context.left if action.verb == STOP else context.etc))
+    own = {path: text for path, text in mine.items() if path == _script(service, mine)}
+    if action.verb == STOP:
+        if os.path.exists(script):
+            commands.act(commands.as_root(context, (script, "stop")), clock.left, f"Run it by hand: {script} stop")
+        notes = copies.remove(context, own, _FOLDER, clock)
+        if own and update and not notes:
+            commands.act(commands.as_root(context, (update, service.unit, "remove")), clock.left)
+        return notes
+    copies.lay(context, own, _FOLDER, clock)
+    if own and update and action.verb == START:
+        commands.act(commands.as_root(context, (update, service.unit, "defaults")), clock.left)
+    commands.act(commands.as_root(context, (script, "restart")), clock.left, f"Run it by hand: {script} restart")
     return ()

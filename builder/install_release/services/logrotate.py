@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from ..declared import Service
 from ..errors import Problem
 from . import commands, copies, staged
+from .copies import Folder
 from .terms import Action, Context, Privilege, Say, Staged
 
-_FOLDER = "/etc/logrotate.d"
+_FOLDER = Folder("/etc/logrotate.d")
 _ERROR = re.compile(r"error: (\S+?):(\d+) (.*)")
 _IGNORED = (
     ".bak",
@@ -70,14 +71,14 @@ def privileges(service: Service, context: Context, files: Mapping[str, str]) -> 
     if service.user:
         return ()
     grants = f"{context.user} decides what logrotate moves, and what its scripts run, as root"
-    return copies.privileges(service, context, files, _FOLDER, grants)
+    return copies.privileges(service.name, context, staged.mine(service, files), _FOLDER, grants)
 
 
 def problems(service: Service, context: Context, files: Mapping[str, str]) -> tuple[Problem, ...]:
     """logrotate is here, and nothing foreign is in the way."""
-    return commands.absent("logrotate") or (() if service.user else copies.problems(service, context, files, _FOLDER))
+    return commands.absent("logrotate") or (() if service.user else copies.problems(context, staged.mine(service, files), _FOLDER))
 
 
 def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     """Write what differs; logrotate reads it when it runs next."""
-    return () if action.service.user else copies.apply(action, context, _FOLDER)
+    return () if action.service.user else copies.follow(action, context, _FOLDER)

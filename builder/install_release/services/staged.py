@@ -10,26 +10,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ..declared import Service, matching
-from ..host import RELEASES, STAGING, Host
+from ..host import STAGING
 from ..manifest import Manifest
 from .terms import Context, Staged
 
 _MOST = 4 << 20  # bytes of one file
 
 
-def contents(host: Host, release: str) -> Mapping[str, tuple[int, bytes]]:
-    """Mode and bytes of every file below a release's etc/, by path; none for ""."""
-    found = {}
-    top = host.path(RELEASES, release, "etc") if release else ""
-    for path in _files(top):
-        with open(os.path.join(top, path), "rb") as file:
-            found[path] = stat.S_IMODE(os.fstat(file.fileno()).st_mode), file.read()
-    return found
-
-
 def texts(etc: str) -> dict[str, str]:
     """Every text below ``etc`` by its path; a missing directory has none."""
     return {path: text for path in _files(etc) for text in [read(os.path.join(etc, path))] if text is not None}
+
+
+def gone(service: Service, context: Context) -> dict[str, str]:
+    """Files of a service that the release that was left had, and the live one has not."""
+    wanted = mine(service, texts(context.etc))
+    return {path: text for path, text in mine(service, texts(context.left)).items() if path not in wanted}
 
 
 def mine(service: Service, files: Mapping[str, str]) -> dict[str, str]:

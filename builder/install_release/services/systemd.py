@@ -1,7 +1,8 @@
 """Services under systemd: units, sockets, timers; the system's, or the deploying user's own (``user = true``).
 
-Their files are linked, never copied: ``/etc/systemd/system/x.service`` leads to ``<root>/current/etc/…``. A link that leads nowhere (before the
-first release, or after one that has the unit no longer) is to systemd a unit that is not there.
+Their files are linked, never copied: ``/etc/systemd/system/x.service`` leads to ``<root>/current/etc/…``, and what enables it (``x.target.wants/``)
+leads there. A link that leads nowhere, before the first release or after one that has the unit no longer, is to systemd a unit that is not there.
+``systemctl enable`` would write the path of one release into its link, and refuse the next one; ``disable`` would remove an administrator's links.
 """
 
 from __future__ import annotations
@@ -104,13 +105,14 @@ def privileges(service: Service, context: Context, files: Mapping[str, str]) -> 
         grants = f"{name} is what the live release says: {context.user} decides what it starts, and as whom, root included"
         found.append(Privilege(service.name, "link", grants, path=f"{_SYSTEM}/{name}", text=f"{context.root}/current/etc/{path}"))
     ctl, known = commands.program("systemctl"), units.units(staged.mine(service, files))
+    for name in sorted(known):
+        for place in known[name].wanted:
+            found.append(Privilege(service.name, "link", f"{name} starts at boot", path=f"{_SYSTEM}/{place}/{name}", text=f"../{name}"))
     lines: list[tuple[tuple[str, ...], str]] = [((ctl, "daemon-reload"), "systemd reads all unit files again")]
     for name in _all(service, known):
         verbs: tuple[tuple[str, ...], ...] = (("reset-failed",), ("restart",), ("stop",))
         if name == service.unit and service.stop_deadline:
             verbs = (("reset-failed",), ("--no-block", "restart"), ("stop",))
-        if name in known and known[name].installable:
-            verbs = (("enable",), *verbs)
         lines += [((ctl, *verb, name), f"{verb[-1]} {name}") for verb in verbs]
     return (*found, *(Privilege(service.name, "sudo", grants, command) for command, grants in lines))
 
@@ -146,7 +148,7 @@ class _Manager:
             self._stop([*openers, unit])
             return ()
         if verb == START or self.action.changed:
-            self._read(verb == START)
+            self._read()
         for name in (*openers, unit):
             self._systemctl("reset-failed", name, check=False)
         reopened = [name for name in openers if verb == START or self._changed(name)]
@@ -161,14 +163,14 @@ class _Manager:
         self._look(unit)
         return ()
 
-    def _read(self, fresh: bool) -> None:
+    def _read(self) -> None:
+        self._systemctl("daemon-reload")
         if self.service.user:
             for unit in self.known.values():
                 self._systemctl("link", f"{self.context.live}/{unit.path}")
-        self._systemctl("daemon-reload")
-        for name in sorted(self.known) if fresh else [name for name in sorted(self.known) if self._changed(name)]:
-            if self.known[name].installable and name in _all(self.service, self.known):
-                self._systemctl("enable", name)
+                if unit.wanted:
+                    self._systemctl("enable", unit.name, before=("--force",))
+            self._systemctl("daemon-reload")
 
     def _stop(self, names: list[str]) -> None:
         """The system's links stay: they lead nowhere now, and an administrator made them. The user's own go."""

@@ -47,7 +47,7 @@ class Context:
 
     @property
     def left(self) -> str:
-        """The configuration of the release that was live; "" for none."""
+        """The rendered configuration of the release that was live; "" for none."""
         return os.path.join(self.root, "releases", self.before, "etc") if self.before else ""
 
     @property

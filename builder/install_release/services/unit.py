@@ -32,9 +32,10 @@ class Unit:
         return found
 
     @property
-    def installable(self) -> bool:
-        """Whether ``systemctl enable`` has something to do."""
-        return any(section == "Install" for section, _, _ in self.settings)
+    def wanted(self) -> tuple[str, ...]:
+        """The directories whose links enable it: ``multi-user.target.wants``."""
+        pairs = (("WantedBy", "wants"), ("RequiredBy", "requires"))
+        return tuple(f"{target}.{kind}" for key, kind in pairs for value in self.values("Install", key) for target in value.split())
 
 
 def parse(path: str, text: str) -> Unit:
