@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,20 @@ def project(locked: Project, tmp_path: Path) -> Project:
     return Project(tmp_path, locked.index)
 
 
+# What others need, and a rebuild does not: each takes as long to import as some of its stages take.
+NOT_FOR_A_REBUILD = {
+    *("boto3", "build", "email", "http", "importlib.metadata", "installer", "pex", "pip", "pyproject_hooks"),
+    *("rich", "ssl", "tarfile", "tomli_w", "virtualenv", "packaging.metadata"),
+}
+BUILD_AND_TELL = """
+import sys
+from builder.cli import main
+status = main(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+sys.exit(status)
+"""
+
+
 def names(said: dict, **wanted: object) -> list[str]:
     """The layers for which all of ``wanted`` holds."""
     return [layer["name"] for layer in said["layers"] if all(layer[key] == value for key, value in wanted.items())]
@@ -122,6 +137,19 @@ def test_a_commit_that_changes_nothing_makes_nothing_again(project: Project) -> 
     project.commit()
     second = project.build()
     assert (second["id"] != first["id"], names(second, cached=False)) == (True, [])
+
+
+def test_a_rebuild_imports_only_what_it_needs(project: Project) -> None:
+    """After an edit the source's layer is made again with nothing imported that downloads, builds wheels, lays them out, or draws on a terminal."""
+    project.write("app.toml", RECIPE.partition("[[build]]")[0])
+    project.commit()
+    project.build()
+    project.write("app.py", "print('edited')\n")
+    project.commit()
+    command = [sys.executable, "-c", BUILD_AND_TELL, project.recipe, "-o", project.out, "--json"]
+    done = subprocess.run(command, env={**os.environ, **project.env}, capture_output=True, text=True, check=True)
+    assert names(json.loads(done.stdout), cached=False) == ["src"]
+    assert NOT_FOR_A_REBUILD & set(done.stderr.split()) == set()
 
 
 def test_a_second_build_makes_nothing_again(project: Project) -> None:

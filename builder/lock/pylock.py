@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tomli_w
 from packaging.markers import Environment
 from packaging.pylock import (
     Package,
@@ -50,6 +49,8 @@ def select(
 
 def text(packages: Sequence[Mapping[str, Any]], made_for: str, made_from: Mapping[str, Sequence[str]]) -> str:
     """A pylock.toml of ``packages`` (tables as PEP 751 describes them)."""
+    import tomli_w
+
     inputs = {where: list(lines) for where, lines in sorted(made_from.items())}
     table = {"lock-version": "1.0", "created-by": TOOL, "packages": list(packages), "tool": {TOOL: {"target": made_for, "inputs": inputs}}}
     return tomli_w.dumps(table, multiline_strings=False)
