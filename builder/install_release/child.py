@@ -1,4 +1,4 @@
-"""The only place of the install half that starts a process: with a deadline, a scrubbed environment and an end for all of it.
+"""The only place of the install half that starts a program: with a deadline, a scrubbed environment and an end for all of it.
 
 A child gets a session of its own; when it ends, or its time is up, whatever it started and left in that session is killed. What it
 says goes through a pipe that is read while it runs and kept up to a limit, so that neither a flood nor a silence hangs the installer.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .who import account
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -69,6 +72,8 @@ def run(
 
     Raises ``OSError`` if it can't start.
     """
+    import subprocess  # only now: each start would pay for it
+
     process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
@@ -91,6 +96,8 @@ def run(
 
 def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int, hear: Callable[[bytes], None]) -> tuple[bytes, bool]:
     """What the child says, and whether it ended by itself. Its end counts, not that of the pipe: a grandchild may hold that open."""
+    import subprocess
+
     said, open_ = b"", True
     while True:
         ended = process.poll() is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -202,4 +201,6 @@ def _variables(path: str) -> tuple[dict[str, str] | None, int, str]:
 
 
 def _on_path(command: str) -> bool:
+    import shutil  # only now: each start would pay for it
+
     return shutil.which(command) is not None or shutil.which(command, path=_ADMIN_PATH) is not None

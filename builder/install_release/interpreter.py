@@ -10,7 +10,6 @@ import ast
 import glob
 import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -98,7 +97,7 @@ def find(target: Target, explicit: str | None = None, candidates: Sequence[str] 
     ``explicit`` (a path or a command) is the only one tried when it is given.
     """
     if candidates is None:
-        candidates = [shutil.which(explicit) or explicit] if explicit else list(usual(target.python))
+        candidates = [explicit if "/" in explicit else _on_path(explicit) or explicit] if explicit else list(usual(target.python))
     tried, nearest, private, seen = [], None, None, set()
     for candidate in candidates:
         try:
@@ -127,7 +126,7 @@ def find(target: Target, explicit: str | None = None, candidates: Sequence[str] 
 def usual(python: str) -> Iterator[str]:
     """Where Python ``python`` (like ``3.11``) may be, best first; then any Python 3, to say what there is instead."""
     name = f"python{python}"
-    on_path = shutil.which(name)
+    on_path = _on_path(name)
     if on_path:
         yield on_path
     for place in _PLACES:
@@ -136,9 +135,15 @@ def usual(python: str) -> Iterator[str]:
                 yield os.path.join(directory, name)
     if sys.executable:
         yield sys.executable
-    on_path = shutil.which("python3")
+    on_path = _on_path("python3")
     if on_path:
         yield on_path
+
+
+def _on_path(command: str) -> str | None:
+    import shutil  # only now: each start would pay for it
+
+    return shutil.which(command)
 
 
 def resolve(path: str, python: str) -> str:
