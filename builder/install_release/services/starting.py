@@ -16,15 +16,15 @@ _SEARCHED = re.compile(
     r"(--chdir|--pythonpath|PYTHONPATH|\bchdir|\bpythonpath|\bcd)[\s=\"':]+[^\s\"',;&|]*/current/src\b|PYTHONPATH=[^\s]*/current/src\b"
 )
 _INTERPRETER = re.compile(r"python[0-9.]*|sh|bash")
-_PREFIXES = "-@:+!"  # of systemd's ExecStart
+_PREFIXES = re.compile(r"^[-:+!@]+(?=/|@root@)")  # of systemd's ExecStart
 
 
 def command_problems(where: str, words: Sequence[str], written: str) -> Iterator[Problem]:
     """What is wrong with starting ``words``; ``written`` is the line as it stands, ``where`` says in which file."""
-    programs = [number for number, word in enumerate(words) if _PROGRAM.fullmatch(word.lstrip(_PREFIXES))]
+    programs = [number for number, word in enumerate(words) if _PROGRAM.fullmatch(_PREFIXES.sub("", word, count=1))]
     first = next((number for number, word in enumerate(words) if "=" not in word.partition("/")[0]), 0)
     for number in programs:
-        word = words[number].lstrip(_PREFIXES)
+        word = _PREFIXES.sub("", words[number], count=1)
         interpreted = number == first + 1 and _INTERPRETER.fullmatch(words[first].rpartition("/")[2]) is not None
         if number == first or interpreted:
             root, _, inside = word.partition("/current/")
