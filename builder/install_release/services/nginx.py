@@ -23,7 +23,7 @@ _MAIN = "/etc/nginx/nginx.conf"
 _PID = "/run/nginx.pid"
 _INCLUDED = ("sites-available", "sites-enabled", "conf.d")  # folders whose files belong into http {}
 _INCLUDE = re.compile(r"(?m)^\s*include\s+[^;]*/(?:sites-enabled|conf\.d)/[^;]*;")
-_OWN_PLACES = re.compile(r"(?m)^\s*(?:pid|error_log|user)\s[^;]*;")
+_OWN_PLACES = re.compile(r"(?m)^\s*(?:pid|error_log|access_log|user)\s[^;]*;")
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 _FORBIDDEN = "Permission denied"
 _PATIENCE = 5.0  # seconds that another manager gets to have it up
@@ -96,7 +96,7 @@ def _generated(copy: Staged, mine: Mapping[str, str]) -> str:
     places = [f"{name}_temp_path {copy.work}/{name};" for name in _TEMPORARY if f"{name}_temp_path" not in system]
     text = _OWN_PLACES.sub("", system)
     found = list(_INCLUDE.finditer(text))
-    inside = "\n".join([*(line for each in found for line in _others(each[0])), *places, *ours])
+    inside = "\n".join([*(line for each in found for line in _others(each[0])), "access_log off;", *places, *ours])
     text = _INCLUDE.sub("", text)
     closing = text.rfind("}") if not found else found[0].start()
     path = os.path.join(copy.work, "nginx.conf")

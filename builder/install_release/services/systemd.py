@@ -21,7 +21,7 @@ from .terms import START, STOP, Action, Context, Privilege, Say, Staged
 
 _SYSTEM = "/etc/systemd/system"
 _UNKNOWN = re.compile(r"Unknown (?:key|lvalue)(?: name)? '([^']+)' in section")
-_BROKEN = re.compile(r"Failed to (parse|resolve)|Invalid section header|Missing '='|not executable|bad unit|lacks both|Refusing")
+_BROKEN = re.compile(r"Failed to (parse|resolve|add)|Invalid section header|Missing '='|not executable|bad unit|lacks both|Refusing")
 
 
 def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
