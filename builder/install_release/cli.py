@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
 
-from . import __version__, errors, history, interrupts, plan, release, spool, stage, status, verify
+from . import __version__, errors, history, interrupts, overlay, plan, release, spool, stage, status, verify
 from .artifact import Artifact, open_artifact
 from .errors import InstallError, Problem, RefusedError, UsageError
 from .host import Host
@@ -187,13 +187,14 @@ def _plan(options: argparse.Namespace) -> int:
         read = partial(os.read, 0)
         head = spool.read_head(read)
         _compare_digest(spool.NAME, spool.sha256(head, read), options.expect_sha256)
-        manifest, wanted, more = head.manifest, head.id, tuple[Problem, ...]()
+        manifest, wanted, more, etc = head.manifest, head.id, tuple[Problem, ...](), None
     else:
         with open_artifact(options.artifact) as artifact:
             _compare_digest(artifact.name, artifact.sha256() if options.expect_sha256 else "", options.expect_sha256)
             manifest, wanted, more = artifact.manifest, artifact.id, stage.conflicts(artifact)
-    order = Order(_root(options) or manifest.root, "plan", me())
-    proposed, due = release.propose(manifest, wanted, order, python=options.python, activate=not options.no_activate, more=more)
+            etc = overlay.rendered(artifact, _root(options) or manifest.root)
+    order = _order(options, _root(options) or manifest.root, "plan")
+    proposed, due = release.propose(manifest, wanted, order, etc, python=options.python, activate=not options.no_activate, more=more)
     lines = [*plan.lines(proposed), *(f"recovery is due, and comes first: {each}" for each in due)]
     _say(options, lines, {**plan.to_json(proposed), "recovery": list(due)})
     return RefusedError.status if proposed.refusals else 0

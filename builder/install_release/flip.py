@@ -120,6 +120,8 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
     with suppress(OSError):  # on a full disk: the links count
         history.append_missing(host, transaction.tx, events)
     journal.write(host, None)
+    with suppress(OSError, InstallError):  # else recovery is due, and does it
+        overlay.clear(host)
     return (*stays, *lost)
 
 
@@ -156,7 +158,8 @@ class _Failure:
         about = {"id": transaction.to, "version": manifest.version if manifest else "", "who": transaction.who, "tx": transaction.tx}
         safe_to = {"safe_to": manifest.rollback_safe_to} if manifest and manifest.rollback_safe_to and (self.began or manifest.hooks) else {}
         log = {"log": list(self.log)} if self.log else {}
-        why = str(self.problems[0]) if isinstance(self.error, InstallError) else str(self.error)
+        first = self.problems[0]
+        why = f"{first.where}: {first.what}" if isinstance(self.error, InstallError) else str(self.error)
         return {"time": history.now(), "event": "bad" if bad else "failed", "why": why, **about, **safe_to, **log}
 
 
@@ -217,7 +220,7 @@ def _events(transaction: Transaction, switch: Switch, left: Side, to: Side, seen
         activated["from"] = transaction.before
     if to.manifest and to.manifest.rollback_safe_to:
         activated["safe_to"] = to.manifest.rollback_safe_to
-    well: Event = {"why": f"healthy: {seen[-1]}", "log": list(seen)} if seen else {"why": "committed; it declares no check"}
+    well: Event = {"why": f"healthy: {seen[-1].rpartition('passed: ')[2]}", "log": list(seen)} if seen else {"why": "committed; it declares no check"}
     good = {**common, "event": "good", "id": switch.to, "version": switch.version, **well}
     if not (switch.marks_bad and transaction.before):
         return activated, good

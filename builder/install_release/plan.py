@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import preflight
 from .errors import Problem
 from .facts import Facts
-from .manifest import ENV_LAYERS, Layer, Manifest
+from .manifest import ENV_LAYERS, Health, Hook, Layer, Manifest
+from .overlay import Verdict
+from .version import older
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,31 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What is done about a service: ``verb`` is start, restart, reload, update or stop; ``why`` in words; ``changed``: its paths below etc/."""
+
+    name: str
+    verb: str
+    why: str
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What making a release live takes beside the link. ``whole``: its etc/ could be looked at; else nothing is known of files and services."""
+
+    steps: tuple[Step, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    refusals: tuple[Problem, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True)
 class Plan:
-    """One installation. ``environment``: here, new or unknown; ``source``: new, changed or the same; ``bytes`` and ``inodes``: to be written."""
+    """One installation. ``environment``: here, new or unknown; ``source``: new, changed or the same; ``bytes`` and ``inodes``: to be written.
+
+    ``etc``, ``services``, ``hooks`` and ``health`` are of making it live.
+    """
 
     name: str
     from_id: str
@@ -53,6 +78,12 @@ class Plan:
     source: str
     layers: tuple[str, ...]
     links: tuple[str, ...]
+    etc: tuple[Verdict, ...]
+    etc_known: bool
+    services: tuple[Step, ...]
+    hooks: tuple[Hook, ...]
+    health: Health | None
+    rollback_safe_to: str
     bytes: int
     inodes: int
     free_bytes: int
@@ -62,11 +93,18 @@ class Plan:
 
 
 def make(
-    manifest: Manifest, release: str, facts: Facts, live: Live | None, *, activate: bool = True, refusals: Sequence[Problem] | None = None
+    manifest: Manifest,
+    release: str,
+    facts: Facts,
+    live: Live | None,
+    *,
+    activate: bool = True,
+    refusals: Sequence[Problem] | None = None,
+    intent: Intent = Intent(),
 ) -> Plan:
     """The plan for installing ``manifest`` as ``release`` where ``facts`` were found and ``live`` is current.
 
-    ``refusals`` are the reasons against it when more is known than ``preflight`` says.
+    ``refusals`` are the reasons against it when more is known than ``preflight`` says; ``intent``: what goes with making it live.
     """
     found = facts.search.interpreter
     size, files = preflight.needs(facts, manifest)
@@ -86,6 +124,12 @@ def make(
         source="new" if before is None else "the same" if _digests(before, "src") == _digests(manifest, "src") else "changed",
         layers=tuple(layer.name for layer in to_write(facts, manifest)),
         links=tuple(f"src/{path}" for path in sorted((*manifest.requires.linked_dirs, *manifest.requires.linked_files))),
+        etc=intent.verdicts,
+        etc_known=intent.whole,
+        services=intent.steps,
+        hooks=tuple(hook for hook in manifest.hooks if activate and hook.when in ("pre_flip", "post_flip")),
+        health=manifest.health if activate and manifest.health.declared else None,
+        rollback_safe_to=manifest.rollback_safe_to,
         bytes=size,
         inodes=files,
         free_bytes=facts.free_bytes,
@@ -139,6 +183,7 @@ def lines(plan: Plan) -> list[str]:
     shown.append(_line("source", plan.source))
     if plan.links:
         shown.append(_line("shared", ", ".join(plan.links)))
+    shown += _live(plan)
     shown.append(_line("disk", f"{preflight.megabytes(plan.bytes)} and {plan.inodes} files to write, {preflight.megabytes(plan.free_bytes)} free"))
     if not plan.activate:
         shown.append(_line("activate", "no: it is only installed"))
@@ -148,6 +193,31 @@ def lines(plan: Plan) -> list[str]:
         shown.append(f"refused, {count} reason{'' if count == 1 else 's'}:")
         shown += [_line(problem.where, problem.sentence) for problem in plan.refusals]
     return shown
+
+
+def _live(plan: Plan) -> Iterator[str]:
+    """What making it live takes, beside the link."""
+    told = [verdict for verdict in plan.etc if verdict.kind != "untouched"]
+    marks = {"new": "+", "changed": "M", "removed": "-", "conflict": "!"}
+    for number, verdict in enumerate(told):
+        yield _line("" if number else "etc", f"{marks.get(verdict.kind, '=')} {verdict.path:<40} {verdict.words or verdict.kind}")
+    if not plan.etc_known:
+        yield _line("etc", "not looked at in a stream: the plan of a file tells what becomes of files and services")
+    for number, step in enumerate(plan.services):
+        yield _line("" if number else "services", f"{step.name}: {step.verb} ({step.why})")
+    if plan.hooks:
+        from .hooks import described as of_hook
+
+        for number, hook in enumerate(plan.hooks):
+            yield _line("" if number else "hooks", of_hook(hook))
+    if plan.health:
+        from .health import described as of_health
+
+        yield _line("health", of_health(plan.health))
+    if plan.from_version and plan.rollback_safe_to and older(plan.from_version, plan.rollback_safe_to) is not False:
+        yield _line(
+            "no way back", f"{plan.from_version} can't run with the data as {plan.to_version} leaves them (rollback_safe_to {plan.rollback_safe_to})"
+        )
 
 
 def short(release: str) -> str:

@@ -38,8 +38,7 @@ from .host import CURRENT, ENVS, RELEASES, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Conflict, Manifest
 from .overlay import Wanted
-from .overlay import Wanted
-from .plan import Intent, Live, Plan
+from .plan import Intent, Live, Plan, Step
 from .prune import Pruned
 from .recover import Recovered
 from .stage import Staging
@@ -85,6 +84,9 @@ class Outcome:
     already: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+Problems = tuple[Problem, ...]
 
 
 class _Clock:
@@ -145,7 +147,7 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             if not _lost_environment(host, artifact.id):
                 return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
     wanted = overlay.rendered(artifact, order.root)
-    against = _against(artifact.manifest, artifact.id, order, wanted) if activate else wanted.problems
+    against = _intent(artifact.manifest, artifact.id, order, wanted).refusals if activate else wanted.problems
     chosen = check(artifact.manifest, artifact.id, order, python, (*stage.conflicts(artifact), *against))
     clock.lap("preflight")
     with changing(order, create=True) as host:
@@ -172,9 +174,12 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
 
 
 def propose(
-    manifest: Manifest, release: str, order: Order, *, python: str | None = None, activate: bool = True, more: tuple[Problem, ...] = (), etc: Wanted
+    manifest: Manifest, release: str, order: Order, wanted: Wanted | None, *, python: str | None = None, activate: bool = True, more: Problems = ()
 ) -> tuple[Plan, tuple[str, ...]]:
-    """What ``install`` would do, and what recovery would do before it. Changes nothing. ``etc``: the release's, as it would be rendered here."""
+    """What ``install`` would do, and what recovery would do before it. Changes nothing.
+
+    ``wanted``: its etc/, as it would be rendered here; None where only the manifest is known.
+    """
     found = facts.gather(manifest, release, order.root, python)
     live, due = None, tuple[str, ...]()
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
@@ -183,7 +188,10 @@ def propose(
             history.read(host)  # a damaged one would stop the installation
             if pointer.kind == "release":
                 live = Live(pointer.id, _manifest(host, pointer.id))
-    intent = _intent(manifest, release, order, etc, found.env_key) if activate else Intent(refusals=etc.problems)
+    if wanted is None:
+        intent = Intent(whole=False)
+    else:
+        intent = _intent(manifest, release, order, wanted, found.env_key) if activate else Intent(refusals=wanted.problems)
     refusals = (*preflight.refusals(found, manifest), *more, *intent.refusals)
     return plan.make(manifest, release, found, live, activate=activate, refusals=refusals, intent=intent), due
 
@@ -295,18 +303,19 @@ def resolve_past(host: Host, wanted: str) -> str:
     return found[0] if len(found) == 1 else resolve(host, wanted)
 
 
-def _intent(manifest: Manifest, release: str, order: Order, etc: Wanted, env: str = "") -> Intent:
+def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env: str = "") -> Intent:
     """What making it live here takes beside the link, and every reason against that, as far as it is known before anything is unpacked."""
-    left, problems = serving.Side(""), list(etc.problems)
+    left, problems = serving.Side(""), list(wanted.problems)
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         with Host(order.root) as host:
             problems += _guard(_past(host), release, manifest.version, order)
             pointer = host.pointer(CURRENT)
             left = serving.side(host, pointer.id if pointer.kind == "release" else "")
-    to = serving.Side(release, manifest, etc, env)
-    proposal = overlay.survey(order.root, manifest, release, etc, order.answers)
+    to = serving.Side(release, manifest, wanted, env)
+    proposal = overlay.survey(order.root, manifest, release, wanted, order.answers)
     problems += [*proposal.refusals, *serving.problems(os.path.realpath(order.root), left, to)]
-    return Intent(serving.actions(left, to, proposal.changes), proposal.verdicts, tuple(problems))
+    steps = (Step(each.service.name, each.verb, each.why, each.changed) for each in serving.actions(left, to, proposal.changes))
+    return Intent(tuple(steps), proposal.verdicts, tuple(problems))
 
 
 def _guard(past: History, release: str, version: str, order: Order) -> Iterator[Problem]:
@@ -322,7 +331,7 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
     manifest, left, to = host.manifest(release), serving.side(host, host.current() or ""), serving.side(host, release)
     wanted = overlay.published(host, release)
     proposal = overlay.propose(host, manifest, release, wanted, order.answers, how == "rollback")
-    problems = [*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to, wanted)]
+    problems = [*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
     problems = problems or list(serving.checks(host.root, left, to, order.say))
     if problems:
         raise RefusedError("refused before anything that is live was touched", problems)

@@ -96,8 +96,8 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
     return verdict.log
 
 
-def problems(root: str, left: Side, to: Side, wanted: Wanted) -> tuple[Problem, ...]:
-    """What is missing on this host for what ``to`` declares, as far as it can be known before that is unpacked. ``wanted``: its rendered etc/."""
+def problems(root: str, left: Side, to: Side) -> tuple[Problem, ...]:
+    """What is missing on this host for what ``to`` declares, as far as it can be known before that is unpacked."""
     if to.manifest is None:
         return ()
     found: list[Problem] = []
@@ -108,7 +108,7 @@ def problems(root: str, left: Side, to: Side, wanted: Wanted) -> tuple[Problem, 
     if to.manifest.services:
         from . import services
 
-        found += services.problems(to.manifest, context(root, left, to), wanted)
+        found += services.problems(to.manifest, context(root, left, to), to.etc)
     return tuple(found)
 
 

@@ -28,7 +28,7 @@ def artifact(directory: Path, version: str, source: Mapping[str, Content] | None
     """An artifact of ``shop``: its source says ``version``, its one wheel says ``wheel``."""
     layers: dict[str, Mapping[str, Content]] = {
         "src": {"app.py": f"VERSION = {version!r}\n", **(source or {})},
-        "etc": {"nginx/shop.conf": "server {}\n"},
+        "etc": facts.pop("etc", {"nginx/shop.conf": "server {}\n"}),
         "wheel:lib-1-py3-none-any": {f"{SITE}/lib.py": f"WHEEL = {wheel!r}\n"},
     }
     moment = 1763892672 + sum(int(part) << 8 * place for place, part in enumerate(reversed(version.split("."))))
