@@ -12,6 +12,7 @@ from builder.install_release import doctor
 from builder.install_release.doctor import Facts
 from builder.install_release.errors import Problem
 from builder.install_release.host import Host
+from builder.install_release.services import privileges
 
 GOOD = Facts("/srv/shop", "deploy", 1001, ("deploy", "shop"), (), "", (), 0o640, ("/bin/a b",), ("/bin/a b", "/bin/c"), ())
 
@@ -58,7 +59,7 @@ User deploy may run the following commands on vm:
     (root) NOPASSWD: /usr/bin/x a\\,b c\\ d, NOPASSWD: SETENV: /usr/sbin/nginx -t
     (ALL : ALL) ALL
 """
-    assert list(doctor.listed(text)) == ["/usr/bin/systemctl restart shop.service", "/usr/bin/x a,b c d", "/usr/sbin/nginx -t", "ALL"]
+    assert list(privileges.listed(text)) == ["/usr/bin/systemctl restart shop.service", "/usr/bin/x a,b c d", "/usr/sbin/nginx -t", "ALL"]
 
 
 def test_facts_of_a_root(tmp_path: Path) -> None:
