@@ -32,13 +32,17 @@ _UNPACKED = 'rm -rf "$HERE.check" && mkdir "$HERE.check" && cd "$HERE.check"\n'
 
 @dataclass(frozen=True)
 class Builder:
-    """``script`` builds; ``keeps`` names what "nothing cached" leaves in place (patterns for find); ``check`` proves ``out/``."""
+    """``script`` builds; ``keeps`` names what "nothing cached" leaves in place (patterns for find); ``check`` proves ``out/``.
+
+    ``settle`` is run, untimed, in a directory that was copied, before it is built in again.
+    """
 
     name: str
     place: str
     script: str
     check: str
     keeps: str = ""
+    settle: str = ""
     ships_byte_code: bool = True
     remark: str = ""
 
@@ -53,12 +57,16 @@ class Builder:
 
     def again(self, branch: str) -> Step:
         """A build in the directory of the last one, after ``branch`` was checked out."""
-        return self.step(f'rm -rf "$HERE" && cp -a "$HERE.base" "$HERE" && git -C "$REPO" checkout --quiet "{branch}"')
+        last = 'rm -rf "$HERE" && cp -a "$HERE.base" "$HERE" && git -C "$REPO" checkout --quiet main'
+        return self.step("\n".join([last, *([self.settle] if self.settle else []), f'git -C "$REPO" checkout --quiet "{branch}"']))
 
 
 def _ours(name: str, place: str, recipe: str, check: str, remark: str = "") -> Builder:
-    script = f'BUILD_RELEASE_CACHE="$HERE/cache" build-release "$REPO/{recipe}" -o out --jobs "$JOBS" --json'
-    return Builder(name, place, script, check, keeps="cache/distributions", remark=remark)
+    command = 'BUILD_RELEASE_CACHE="$HERE/cache" build-release'
+    script = f'{command} "$REPO/{recipe}" -o out --jobs "$JOBS" --json'
+    # A cache that was copied is read once, to the last byte; where people rebuild nobody has copied it.
+    settle = f'{command} fetch "$REPO/{recipe}" >/dev/null'
+    return Builder(name, place, script, check, keeps="cache/distributions", settle=settle, remark=remark)
 
 
 _INSTALL_OURS = """
