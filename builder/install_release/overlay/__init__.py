@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..host import STATE, Host
 from ..manifest import Conflict, Manifest
-from . import laying, ledger, proposal
+from . import aside, laying, ledger, proposal
 from .change import Change, Content, OverlayError, Proposal, Verdict
 from .proposal import Question
 from .render import Rendered, Wanted
@@ -38,6 +38,22 @@ def survey(root: str, manifest: Manifest, release: str, wanted: Wanted, answers:
         with Host(root) as host:
             return propose(host, manifest, release, wanted, answers)
     return proposal.propose(Question(os.path.realpath(root), manifest, release, ledger.Ledger(), answers=answers), wanted)
+
+
+def show(root: str, manifest: Manifest, proposal: Proposal, wanted: Wanted) -> tuple[Verdict, ...]:
+    """What ``proposal`` would change, with unified diffs, linked files included; without what is left as it is, and without secrets."""
+    from . import showing  # only now: a flip needs no diffs
+
+    if os.access(os.path.join(root, STATE), os.R_OK | os.X_OK):
+        with Host(root) as host:
+            return showing.show(host, host.root, manifest, proposal, wanted)
+    return showing.show(None, os.path.realpath(root), manifest, proposal, wanted)
+
+
+def set_aside(changes: Sequence[Change]) -> tuple[str, ...]:
+    """What is put beside files by these changes, in words for the log."""
+    new = [change for change in changes if change.beside and change.new is not None and change.old != change.new]
+    return tuple(f"{'the edit of' if aside.is_saved(each.path, each.beside) else 'the new'} {each.beside} is {each.path}" for each in new)
 
 
 def prepare(host: Host, tx: str, changes: Sequence[Change]) -> None:

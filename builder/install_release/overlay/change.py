@@ -52,6 +52,19 @@ class Change:
         return cls(**{**value, **contents, "directories": tuple(value["directories"])})
 
 
+MARKS: Mapping[str, str] = {
+    "untouched": " ",
+    "new": "+",
+    "changed": "M",
+    "restored": "M",
+    "removed": "-",
+    "kept": "=",
+    "saved": "~",
+    "beside": "~",
+    "conflict": "!",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was decided about one file, for people. ``path`` is absolute, ``etc`` below ``etc/``; ``words`` say why, and what to do.
@@ -65,6 +78,13 @@ class Verdict:
     kind: str
     words: str = ""
     linked: bool = False
+    diff: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """``M /etc/nginx/sites-available/shop.conf``, and why."""
+        where = f"{self.etc} (linked)" if self.linked else self.path
+        return f"{MARKS[self.kind]} {where}" + (f"   {self.words}" if self.words else "")
 
 
 @dataclass(frozen=True)
