@@ -50,7 +50,7 @@ def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> 
 
     Raises ``ArtifactError`` when the segments don't tile the layer, or a file isn't where its table says.
     """
-    position, group, complete, end = layer.table.offset + layer.table.bytes, Group(0), True, 0
+    position, group, complete, end = layer.table.offset + layer.table.bytes, Group(layer.table.offset), True, 0
     for line in artifact.table(layer):
         if isinstance(line, Segment):
             if complete:  # an entry stood between the last segment's line and this one

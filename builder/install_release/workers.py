@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Callable
 
 from . import interrupts
@@ -100,12 +101,16 @@ class _Child:
         """Nothing of it is left when this returns."""
         os.close(self._pipe)
         if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
             self._wait()
 
     def _wait(self) -> int:
-        status = os.waitpid(self._pid, 0)[1]
-        self._pid = 0
+        status = 0
+        with interrupts.held():  # it is waited for once: a signal may not come between that and the note of it
+            with suppress(ChildProcessError):  # whoever started this ignores what becomes of children, and so does the system then
+                status = os.waitpid(self._pid, 0)[1]
+            self._pid = 0
         return status
 
 

@@ -145,6 +145,17 @@ def test_nobody_outlives_the_process_that_forked(number: signal.Signals) -> None
         time.sleep(0.01)
 
 
+def test_ignored_children_are_no_obstacle() -> None:
+    """Where what becomes of children is ignored, as some daemons leave it to what they start, their work counts all the same."""
+    program = (
+        "import signal; from builder.install_release import workers\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "print(sorted(sum(workers.share(5, 3, list), [])))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4]\n", "")
+
+
 def test_a_user_without_processes_left_does_the_work_alone(tmp_path: Path) -> None:
     """Where fork is refused, all jobs are done here."""
     program = (
