@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from . import __version__, errors, history, interrupts, overlay, plan, release, spool, stage, status, verify
 from .artifact import Artifact, open_artifact
+from .declared import VERDICTS, Conflict, safe_glob
 from .errors import InstallError, Problem, RefusedError, UsageError
 from .host import Host
 from .release import Order, Outcome
@@ -27,7 +28,7 @@ STATUSES = """exit statuses:
   3 refused, nothing changed  7 state damaged, or a release is not what was installed
 """
 _DEFAULT = "release.tgz"
-_VALUED = ("--root", "--python", "--expect-sha256", "--wait", "--why", "--user")
+_VALUED = ("--root", "--python", "--expect-sha256", "--wait", "--why", "--user", "--etc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,6 +112,16 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _answer(text: str) -> Conflict:
+    """``keep-local``, or ``nginx/**=keep-local``."""
+    path, _, verdict = text.rpartition("=")
+    if verdict not in VERDICTS:
+        raise argparse.ArgumentTypeError(f"{verdict!r} is not one of {', '.join(VERDICTS)}")
+    if path and not path.startswith("/") and not safe_glob(path):
+        raise argparse.ArgumentTypeError(f"{path!r} is no path or pattern below etc/")
+    return Conflict(path or "**", verdict)
+
+
 def _argument(*names: str, **options: Any) -> Callable[[argparse.ArgumentParser], object]:
     return lambda parser: parser.add_argument(*names, **options)
 
@@ -124,10 +135,20 @@ _CHANGING = (
     _argument("--wait", type=_seconds, default=10.0, metavar="SECONDS", help="for another installer to end (10)"),
     _argument("--why", default="", metavar="TEXT", help="a reason, for the history"),
 )
+_ETC = _argument(
+    "--etc",
+    type=_answer,
+    action="append",
+    default=[],
+    metavar="[PATH=]WHAT",
+    help="for files of the system that were edited here and are changed by the release: keep-local, take-new (the edit is saved beside), beside "
+    "(the new file is), refuse; for all, or for a path or pattern below etc/",
+)
 _FLIPPING = (
     _argument("--no-hooks", action="store_true", help="run none of the release's hooks"),
     _argument("--no-once", action="store_true", help="not those hooks that shall run on one host of several: another one runs them"),
     _argument("--unsafe", action="store_true", help="go back even to a version that can't run with the data as a later one left them"),
+    _ETC,
 )
 _ID = _argument("id", metavar="ID", help="a release: its id, the beginning or end of it, or a version")
 _MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, the beginning or end of it, or a version")
@@ -252,6 +273,29 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if verdict.good else errors.DamagedError.status
 
 
+def _config_diff(options: argparse.Namespace) -> int:
+    """Of the live release: what was edited here. Of another one, or of an artifact: what making it live would change."""
+    if options.id and os.path.isfile(options.id):
+        with open_artifact(options.id) as artifact:
+            root = _root(options) or artifact.manifest.root
+            manifest, wanted, etc = artifact.manifest, artifact.id, overlay.rendered(artifact, root)
+    else:
+        root = _known_root(options)
+        with Host(root) as host:
+            found = release.resolve(host, options.id) if options.id else host.current()
+            if found is None:
+                raise RefusedError("there is nothing to compare", [Problem("current", "nothing is live here.", "Name a release or an artifact.")])
+            manifest, wanted, etc = host.manifest(found), found, overlay.published(host, found)
+    proposal = overlay.survey(root, manifest, wanted, etc, options.etc)
+    problems, verdicts = (*etc.problems, *proposal.refusals), overlay.show(root, manifest, proposal, etc)
+    lines = [f"{manifest.name} {manifest.version} ({wanted}) and this host" + ("" if verdicts else ": nothing differs")]
+    lines += [f"  {verdict.line}" for verdict in verdicts] + [line for verdict in verdicts for line in verdict.diff]
+    lines += [f"refused: {problem}" for problem in problems]
+    value = {"id": wanted, "version": manifest.version, "etc": [asdict(verdict) for verdict in verdicts]}
+    _say(options, lines, {**value, "problems": [asdict(problem) for problem in problems], "refused": bool(problems)})
+    return RefusedError.status if problems else 0
+
+
 def _prune(options: argparse.Namespace) -> int:
     pruned = release.prune_now(_order(options, _known_root(options), "prune"))
     lines = [f"removed {each}" for each in pruned.releases] + [f"removed environment {each}" for each in pruned.environments]
@@ -313,6 +357,11 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
     "status": (_status, "what is live, what is there, what still runs", ()),
     "log": (_log, "what happened here, or to one release", (_MAYBE_ID,)),
     "verify": (_verify, "compare a release (the live one) and its environment with what was installed", (_MAYBE_ID,)),
+    "config-diff": (
+        _config_diff,
+        "what was edited here of the system's files, or what a release or an artifact would change of them",
+        (_argument("id", metavar="ID|ARTIFACT", nargs="?", help="a release or an artifact (the live one)"), _ETC),
+    ),
     "pin": (_mark("pinned"), "never prune a release", (*_CHANGING, _ID)),
     "unpin": (_mark("unpinned"), "let a release be pruned again", (*_CHANGING, _ID)),
     "mark-bad": (_mark("bad"), "never roll back to a release", (*_CHANGING, _ID)),
@@ -333,7 +382,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
         (*_CHANGING, _argument("--boot", action="store_true", help="only links and files: before the services are started")),
     ),
 }
-_READING = ("status", "log", "verify", "bootstrap", "doctor")
+_READING = ("status", "log", "verify", "config-diff", "bootstrap", "doctor")
 
 
 def _refuse_root(options: argparse.Namespace) -> None:
@@ -369,7 +418,9 @@ def _order(options: argparse.Namespace, root: str, command: str) -> Order:
     def silent(line: str) -> None:
         pass
 
-    flipping = {"hooks": not options.no_hooks, "once": not options.no_once, "unsafe": options.unsafe} if "unsafe" in options else {}
+    flipping: dict[str, Any] = {}
+    if "unsafe" in options:
+        flipping = {"hooks": not options.no_hooks, "once": not options.no_once, "unsafe": options.unsafe, "answers": tuple(options.etc)}
     return Order(root, command, me(), options.why, options.wait, say=note if os.isatty(2) else silent, note=note, **flipping)
 
 

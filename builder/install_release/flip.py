@@ -222,11 +222,15 @@ def _events(transaction: Transaction, switch: Switch, left: Side, to: Side, seen
         activated["safe_to"] = to.manifest.rollback_safe_to
     well: Event = {"why": f"healthy: {seen[-1].rpartition('passed: ')[2]}", "log": list(seen)} if seen else {"why": "committed; it declares no check"}
     good = {**common, "event": "good", "id": switch.to, "version": switch.version, **well}
+    aside = overlay.set_aside(transaction.changes)
+    told: tuple[Event, ...] = (activated, good)
+    if aside:
+        told += ({**common, "event": "saved", "id": switch.to, "version": switch.version, "why": "; ".join(aside)},)
     if not (switch.marks_bad and transaction.before):
-        return activated, good
+        return told
     why = f"rolled back to {switch.to}: {switch.why}"
     version = left.manifest.version if left.manifest else ""
-    return activated, good, {**common, "event": "bad", "id": transaction.before, "version": version, "why": why}
+    return *told, {**common, "event": "bad", "id": transaction.before, "version": version, "why": why}
 
 
 def _point(host: Host, transaction: Transaction) -> None:

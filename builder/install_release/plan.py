@@ -188,6 +188,7 @@ def lines(plan: Plan) -> list[str]:
     if not plan.activate:
         shown.append(_line("activate", "no: it is only installed"))
     shown += [_line("warning", f"{problem}") for problem in plan.warnings]
+    shown += [line for verdict in plan.etc for line in verdict.diff]
     if plan.refusals:
         count = len(plan.refusals)
         shown.append(f"refused, {count} reason{'' if count == 1 else 's'}:")
@@ -197,10 +198,8 @@ def lines(plan: Plan) -> list[str]:
 
 def _live(plan: Plan) -> Iterator[str]:
     """What making it live takes, beside the link."""
-    told = [verdict for verdict in plan.etc if verdict.kind != "untouched"]
-    marks = {"new": "+", "changed": "M", "removed": "-", "conflict": "!"}
-    for number, verdict in enumerate(told):
-        yield _line("" if number else "etc", f"{marks.get(verdict.kind, '=')} {verdict.path:<40} {verdict.words or verdict.kind}")
+    for number, verdict in enumerate(verdict for verdict in plan.etc if verdict.kind != "untouched"):
+        yield _line("" if number else "etc", verdict.line)
     if not plan.etc_known:
         yield _line("etc", "not looked at in a stream: the plan of a file tells what becomes of files and services")
     for number, step in enumerate(plan.services):

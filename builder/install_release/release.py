@@ -191,7 +191,7 @@ def propose(
     if wanted is None:
         intent = Intent(whole=False)
     else:
-        intent = _intent(manifest, release, order, wanted, found.env_key) if activate else Intent(refusals=wanted.problems)
+        intent = _intent(manifest, release, order, wanted, found.env_key, shown=True) if activate else Intent(refusals=wanted.problems)
     refusals = (*preflight.refusals(found, manifest), *more, *intent.refusals)
     return plan.make(manifest, release, found, live, activate=activate, refusals=refusals, intent=intent), due
 
@@ -303,8 +303,11 @@ def resolve_past(host: Host, wanted: str) -> str:
     return found[0] if len(found) == 1 else resolve(host, wanted)
 
 
-def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env: str = "") -> Intent:
-    """What making it live here takes beside the link, and every reason against that, as far as it is known before anything is unpacked."""
+def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env: str = "", shown: bool = False) -> Intent:
+    """What making it live here takes beside the link, and every reason against that, as far as it is known before anything is unpacked.
+
+    ``shown``: with a diff for each file.
+    """
     left, problems = serving.Side(""), list(wanted.problems)
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         with Host(order.root) as host:
@@ -315,7 +318,8 @@ def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env:
     proposal = overlay.survey(order.root, manifest, release, wanted, order.answers)
     problems += [*proposal.refusals, *serving.problems(os.path.realpath(order.root), left, to)]
     steps = (Step(each.service.name, each.verb, each.why, each.changed) for each in serving.actions(left, to, proposal.changes))
-    return Intent(tuple(steps), proposal.verdicts, tuple(problems))
+    verdicts = overlay.show(order.root, manifest, proposal, wanted) if shown else proposal.verdicts
+    return Intent(tuple(steps), verdicts, tuple(problems))
 
 
 def _guard(past: History, release: str, version: str, order: Order) -> Iterator[Problem]:
@@ -335,6 +339,9 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
     problems = problems or list(serving.checks(host.root, left, to, order.say))
     if problems:
         raise RefusedError("refused before anything that is live was touched", problems)
+    for verdict in proposal.verdicts:
+        if verdict.kind == "kept":
+            order.note(f"etc: {verdict.line}")
     why = order.why or order.command
     return Switch(release, manifest.version, how, order.who, why, marks_bad, proposal.changes, hooks=order.hooks, once=order.once)
 
@@ -343,6 +350,8 @@ def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
     """Make it live. What is told of it is gathered before: an error of a disk may not make a failure of what is done."""
     outcome = _outcome(host, switch.to, host.current() or "")
     flip.flip(host, switch, order.note)
+    for words in overlay.set_aside(switch.changes):
+        order.note(f"etc: {words}")
     return replace(outcome, state="good")
 
 

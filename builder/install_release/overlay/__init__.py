@@ -53,7 +53,12 @@ def show(root: str, manifest: Manifest, proposal: Proposal, wanted: Wanted) -> t
 def set_aside(changes: Sequence[Change]) -> tuple[str, ...]:
     """What is put beside files by these changes, in words for the log."""
     new = [change for change in changes if change.beside and change.new is not None and change.old != change.new]
-    return tuple(f"{'the edit of' if aside.is_saved(each.path, each.beside) else 'the new'} {each.beside} is {each.path}" for each in new)
+    return tuple(
+        f"the edit of {each.beside} is saved as {each.path}"
+        if aside.is_saved(each.path, each.beside)
+        else f"the release's {each.beside} is put beside it, as {each.path}"
+        for each in new
+    )
 
 
 def prepare(host: Host, tx: str, changes: Sequence[Change]) -> None:
