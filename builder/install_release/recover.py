@@ -86,7 +86,7 @@ def mend(host: Host, who: str, say: Callable[[str], None]) -> Recovered:
         return Recovered((), problems)
     mended: Event = {"time": history.now(), "event": "mended", "id": event["id"], "who": who, "why": "what runs is what is live again"}
     history.append(host, [mended])
-    return Recovered((f"the services of {live.id or 'no release'} follow again",), ())
+    return Recovered((f"what runs follows {live.id} again",), ())
 
 
 def leftovers(host: Host) -> list[Leftover]:

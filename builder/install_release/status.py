@@ -56,6 +56,8 @@ def gather(host: Host) -> Status:
         problems.append(str(pointer_problem(host, pointer)))
     if current != past.live and not (problems or host.holder()):
         problems.append(f"the history says that {past.live or 'nothing'} is live: {CURRENT} was set by hand")
+    if past.degraded:
+        problems.append(f"degraded: {past.degraded.get('why', '')} Mend that, then run install-release recover")
     users, present = environment_users(host), host.releases()
     sizes = {key: _size(host, f"{ENVS}/{key}") for key in host.environments()}
     env_of = {release: key for key, releases in users.items() for release in releases}

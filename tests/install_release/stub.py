@@ -12,7 +12,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +73,28 @@ sys.exit((control if sys.argv[1] in ("start", "stop") else serve)(*sys.argv[1 if
 """
 
 
-def release(directory: Path, version: str, behaviour: str = "good", *, health: Health | None = None, served: bool = True, **facts: Any) -> Path:
-    """An artifact of the service, whose configuration is copied to ``<directory>/system/stub.conf`` and says the version."""
+def release(directory: Path, version: str, behaviour: str = "good", *, served: bool = True, **facts: Any) -> Path:
+    """An artifact of the service, whose configuration is copied to ``<directory>/system/stub.conf`` and says the version.
+
+    ``behaviour``: good, breaks (500), hangs, or lies (says another id). ``deadline``: of the health check. Not ``served``: it has it no longer.
+    """
     config = str(directory / "system/stub.conf")
     (directory / "system").mkdir(exist_ok=True)
     start = ("python", "@release@/src/stub.py", "start", "@root@", config)
-    service = Service("stub", "command", restart_on=("release", "env", "config"), restart=start, disable=(*start[:2], "stop", *start[3:]))
-    check = Health(url="http://stub/health", socket="@root@/shared/s", status=200, reports_id=True, passes=2, deadline=20)
+    restart_on = facts.pop("restart_on", ("release", "env", "config"))
+    disable = (*start[:2], "stop", *start[3:])
+    service = Service("stub", "command", config=("stub.conf",), restart_on=restart_on, restart=start, disable=disable, check=facts.pop("check", ()))
+    deadline = facts.pop("deadline", 60)
+    check = Health(url="http://stub/health", socket="@root@/shared/s", status=200, reports_id=True, passes=2, deadline=deadline)
     source: dict[str, Content] = {"stub.py": PROGRAM, "behaviour": behaviour, **facts.pop("source", {})}
     return artifact(
         directory,
         version,
         source,
-        etc={"stub.conf": f"version = {version}\n"},
+        etc={"stub.conf": facts.pop("config", f"version = {version}\n")} if served else {},
         overlay=Overlay((Copied("stub.conf", config),)) if served else Overlay(),
         services=(service,) if served else (),
-        health=(replace(check, **vars(health)) if health else check) if served else Health(),
+        health=check if served and deadline else Health(),
         **facts,
     )
 
