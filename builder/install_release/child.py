@@ -67,10 +67,11 @@ def run(
     cwd: str = "/",
     keep: int = 64 << 10,
     hear: Callable[[bytes], None] = lambda piece: None,
+    leaves: bool = False,
 ) -> Done:
     """Run ``command`` for at most ``deadline`` seconds; of its two outputs, the last ``keep`` bytes are kept. ``hear`` gets all, as it comes.
 
-    Raises ``OSError`` if it can't start.
+    ``leaves``: it may start a daemon, so what it leaves in its session when it ends by itself goes on. Raises ``OSError`` if it can't start.
     """
     import subprocess  # only now: each start would pay for it
 
@@ -84,11 +85,13 @@ def run(
         start_new_session=True,
     )
     assert process.stdout is not None
+    ended = False
     try:
         said, ended = _listen(process, process.stdout.fileno(), time.monotonic() + deadline, keep, hear)
     finally:
-        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
-            os.killpg(process.pid, signal.SIGKILL)
+        if not (leaves and ended):
+            with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
     return Done(process.returncode if ended else None, said.decode("utf-8", "replace"))

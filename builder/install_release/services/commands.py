@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import child
 from ..errors import Problem
@@ -48,18 +48,22 @@ class Clock:
 
 def ask(command: Sequence[str], seconds: float = 20.0, **environment: str) -> child.Done:
     """Run ``command`` and see what it says. One that can't be started has status 127."""
-    try:
-        return child.run(command, deadline=seconds, environment=child.personal(**environment))
-    except OSError as error:
-        return child.Done(127, f"{command[0]}: {error.strerror}")
+    return _run(command, seconds, environment, leaves=False)
 
 
 def act(command: Sequence[str], seconds: float, remedy: str = "", **environment: str) -> str:
     """Run ``command``, which changes something; what it said. Raises ``ServiceError`` with all of that."""
-    done = ask(command, seconds, **environment)
+    done = _run(command, seconds, environment, leaves=True)  # which may be a daemon that is just leaving its session
     if not done.good:
         raise failure(command, done, remedy)
     return done.output
+
+
+def _run(command: Sequence[str], seconds: float, environment: Mapping[str, str], leaves: bool) -> child.Done:
+    try:
+        return child.run(command, deadline=seconds, environment=child.personal(**environment), leaves=leaves)
+    except OSError as error:
+        return child.Done(127, f"{command[0]}: {error.strerror}")
 
 
 def failure(command: Sequence[str], done: child.Done, remedy: str = "") -> ServiceError:

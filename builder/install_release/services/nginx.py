@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..child import Done
 from ..declared import Service
@@ -185,24 +185,23 @@ def _pid_file(main: str) -> str:
     return found[1].strip() if found else _PID
 
 
-def _reload(test: tuple[str, ...] | list[str], reload: tuple[str, ...] | list[str], pid: str, clock: Clock) -> None:
-    """The master answers at once and does it later: it has when its workers are others. One that this user can't see is not waited for."""
+def _reload(test: Sequence[str], reload: Sequence[str], pid: str, clock: Clock) -> None:
+    """The master answers at once and does it later: it has when none of the old workers takes a request any more."""
     before = _workers(pid)
     commands.act(test, clock.left, "What serves is still the old configuration: nginx was not reloaded.")
     commands.act(reload, clock.left, "Is nginx running? See its error log.")
-    while before and not _workers(pid) - before:
+    while before & _workers(pid):
         if not clock.left:
-            raise ServiceError(
-                "a service did not do what it should", [Problem(" ".join(reload), "has started no new worker.", "See nginx's error log.")]
-            )
+            raise ServiceError("nginx did not reload", [Problem(" ".join(reload), "has not replaced its workers.", "See nginx's error log.")])
         time.sleep(0.02)
 
 
 def _workers(pid_file: str) -> frozenset[str]:
-    """The processes that the master has started."""
+    """Those that take requests: the master's children but for the ones that are finishing what they have."""
     pid = (staged.read(pid_file) or "").strip()
     children = staged.read(f"/proc/{pid}/task/{pid}/children") if pid.isdigit() else None
-    return frozenset((children or "").split())
+    titles = {child: staged.read(f"/proc/{child}/cmdline") or "" for child in (children or "").split()}
+    return frozenset(child for child, title in titles.items() if "worker process" in title and "shutting down" not in title)
 
 
 def _alive(pid_file: str) -> bool:

@@ -17,6 +17,7 @@ from .commands import Clock
 from .terms import STOP, UPDATE, Action, Context, Privilege, Say, ServiceError, Staged
 
 _MAINS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
+_LAST_WORD = 5.0  # seconds to find out what is the matter once time is up
 _WAITED_FOR = ("STARTING", "BACKOFF")
 _PARSE = """
 import sys
@@ -179,6 +180,8 @@ class _Supervisor:
         if self.service.user and not self._runs():
             say(f"  starting supervisord with {self.main}")
             commands.act([*self._own("supervisord"), "-c", self.main], self.clock.left)
+            while not self._runs() and self.clock.left:  # it goes to the background before it listens
+                time.sleep(0.05)
             self._await(self.configuration.members(self.service.program))
             return ()
         said = self._call("update", self.group)
@@ -193,8 +196,7 @@ class _Supervisor:
         elif self.action.verb != UPDATE:
             for name in members:
                 say(f"  restarting {name}")
-                self._call("restart", name)
-                self._await([name])
+                self._call("restart", name)  # comes back once it is RUNNING, or has failed to
         return self._notes()
 
     def _ask_to_end(self, members: list[str]) -> tuple[str, ...]:
@@ -239,7 +241,7 @@ class _Supervisor:
     def _states(self) -> dict[str, str]:
         """The state of each process of the group, by its full name; none when there is no such group."""
         command = self._words("status", f"{self.group}:*")
-        done = commands.ask(command, self.clock.left)
+        done = commands.ask(command, max(self.clock.left, _LAST_WORD))
         found = {}
         for line in done.output.splitlines():
             words = line.split()
