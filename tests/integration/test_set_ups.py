@@ -127,7 +127,7 @@ def test_no_request_fails_over_twenty_flips(shop: Shop) -> None:
     loads: list[Load] = []
     with ExitStack() as running:
         loads.append(running.enter_context(load(shop.machine, f"{url}/", connections=4, headers={"Host": "shop.example"})))
-        loads.append(running.enter_context(load(shop.machine, f"{url}/buy", connections=2, post="product=Mug", headers=form)))
+        loads.append(running.enter_context(load(shop.machine, f"{url}/buy", connections=1, post="product=Mug", headers=form)))
         for flip in range(FLIPS):
             if flip % 2 == 0:
                 shop.machine.run(INSTALLER, shop.upload[shop.second.id])

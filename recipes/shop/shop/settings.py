@@ -32,12 +32,15 @@ WSGI_APPLICATION = "shop.wsgi.application"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 
 # var/ is one of the recipe's linked_dirs: it leads to shared/var on a host and outlives every release. Where the site runs as a user of its
-# own, both it and the one who deploys (and migrates) write there: they share a group, and what one makes the other may write.
+# own, both it and the one who deploys (and migrates) write there, by the group that they share. SQLite would make its file for one of them.
+DATABASE = Path(os.environ.get("DATABASE") or BASE_DIR / "var" / "shop.sqlite3")
 os.umask(0o007)
+if RELEASE_DIR:
+    DATABASE.touch(0o660)
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ.get("DATABASE") or BASE_DIR / "var" / "shop.sqlite3",
+        "NAME": DATABASE,
         "OPTIONS": {"timeout": 10, "transaction_mode": "IMMEDIATE"},
     }
 }
