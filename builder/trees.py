@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from .install_release.declared import matching
 from .recipe import RECIPE_PREFIX, Recipe, did_you_mean
 from .source import credentials
 from .target import Interpreter
+
+_PLACEHOLDER = re.compile(r"@[a-z][a-z0-9_]*@")
 
 
 def own(tree: Path, recipe: Recipe, interpreter: Interpreter, cache: Path) -> tuple[Tree, ...]:
@@ -49,6 +52,8 @@ def configuration(tree: Path, recipe: Recipe) -> Tree | None:
         raise RecipeError("the recipe names a directory that is not there", [Problem("etc", f'"{recipe.etc}" is no directory of the source.')])
     if missing := tuple(_missing(path, recipe)):
         raise RecipeError(f'the recipe names configuration that "{recipe.etc}" does not hold', missing)
+    if faults := tuple(_faults(path, recipe)):
+        raise RecipeError(f'"{recipe.etc}" holds configuration that no host would run', faults)
     # That of the source was looked at with the rest of it.
     found = credentials.scan(path, recipe.secrets_allowed) if recipe.etc.startswith(RECIPE_PREFIX) else ()
     if found:
@@ -70,6 +75,20 @@ def _missing(etc: Path, recipe: Recipe) -> Iterator[Problem]:
         for pattern in service.config:
             if not matching(files, pattern):
                 yield Problem(f"services.{service.name}.config", f'"{pattern}" matches no file of it.', did_you_mean(pattern, files))
+
+
+def _faults(etc: Path, recipe: Recipe) -> Iterator[Problem]:
+    """What the services' kinds have against it, as far as that can be told before a host has filled in its values."""
+    if not recipe.services:
+        return
+    from .install_release import services
+
+    known = {"@root@": recipe.root, "@name@": recipe.name}
+    texts = {path: _PLACEHOLDER.sub(lambda found: known.get(found[0], found[0]), text) for path, text in services.texts(str(etc)).items()}
+    for service in recipe.services:
+        # A value may be any word: a line of cron's can't be judged without it, elsewhere a number will do.
+        usable = {path: text for path, text in texts.items() if service.kind != "cron" or not _PLACEHOLDER.search(text)}
+        yield from services.lint(service, {path: _PLACEHOLDER.sub("1", text) for path, text in usable.items()})
 
 
 def copy(tree: Path, into: Path) -> None:

@@ -48,9 +48,10 @@ class Overlay:
 class Service:
     """Something that runs, or is read by something that runs. "", 0 and () stand for what is not given.
 
-    ``config``: globs below ``etc/``. ``user``: it belongs to the deploying user's own manager, not to the system's. ``deadline``: seconds that
-    one change may take; ``web_interface``: supervisord may have one; ``stop_deadline``: those an old process may take to end, when nobody waits for it (0: it is waited for).
-    ``check`` … ``disable``: words of commands, in which ``@root@``, ``@name@`` and ``@release@`` (the release's directory) are filled in.
+    ``config``: globs below ``etc/``. ``user``: it belongs to the deploying user's own manager, not to the system's. ``web_interface``: its
+    supervisord may have one. ``deadline``: seconds that one change may take; ``stop_deadline``: those an old process may take to end, when nobody
+    waits for it (0: it is waited for). ``check`` … ``disable``: words of commands, in which ``@root@``, ``@name@`` and ``@release@`` (the
+    release's directory) are filled in.
     """
 
     name: str

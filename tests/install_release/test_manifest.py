@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import pytest
 from builder.install_release import manifest as contract
 from builder.install_release.artifact import open_artifact
 from builder.install_release.crc import crc32_combine
+from builder.install_release.declared import Health, Hook, Service
 from builder.install_release.errors import ArtifactError
 from tests.releases import write_release
+
+SERVICE = asdict(Service("web", "systemd", unit="web.service", restart_on=("release",)))
+HOOK = asdict(Hook("pre_flip", ("true",)))
+HEALTH = asdict(Health(url="http://127.0.0.1:8000/", status=200, passes=1, deadline=1))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,72 @@ def test_what_contradicts_itself_is_refused_where_it_does(data: bytes, change: C
     with pytest.raises(ArtifactError) as caught:
         contract.parse(contract.canonical(value))
     assert where in [problem.where for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda m: m["overlay"].update(copied=[{"path": "../a", "to": "/etc/a"}]), "overlay.copied"),
+        (lambda m: m["overlay"].update(copied=[{"path": "a", "to": "etc/a"}]), "overlay.copied"),
+        (lambda m: m["overlay"].update(copied=[{"path": "a", "to": "/etc/../a"}]), "overlay.copied"),
+        (lambda m: m["overlay"].update(copied=[{"path": "a", "to": "/etc/a/"}]), "overlay.copied"),
+        (lambda m: m["overlay"].update(copied=[{"path": "a", "to": "/x"}, {"path": "b", "to": "/x/y"}]), "overlay.copied"),
+        (lambda m: m["overlay"].update(copied=[{"path": f"a{i}", "to": f"/x{i}"} for i in range(300)]), "overlay.copied"),
+        (lambda m: m["overlay"].update(on_conflict=[{"path": "/a", "verdict": "refuse"}]), "overlay.on_conflict"),
+        (lambda m: m["overlay"].update(on_conflict=[{"path": "a", "verdict": "delete"}]), "overlay.on_conflict"),
+        (lambda m: m.update(services=[{**SERVICE, "kind": "docker"}]), "services[web].kind"),
+        (lambda m: m.update(services=[{**SERVICE, "name": "../x"}]), "services[../x].name"),
+        (lambda m: m.update(services=[{**SERVICE, "unit": "--force"}]), "services[web].unit"),
+        (lambda m: m.update(services=[{**SERVICE, "unit": ""}]), "services[web].unit"),
+        (lambda m: m.update(services=[{**SERVICE, "program": "x"}]), "services[web].program"),
+        (lambda m: m.update(services=[{**SERVICE, "config": ["../../etc/shadow"]}]), "services[web].config"),
+        (lambda m: m.update(services=[{**SERVICE, "restart_on": ["always"]}]), "services[web].restart_on"),
+        (lambda m: m.update(services=[{**SERVICE, "restart_on": ["env", "env"]}]), "services[web].restart_on"),
+        (lambda m: m.update(services=[{**SERVICE, "deadline": 0}]), "services[web].deadline"),
+        (lambda m: m.update(services=[{**SERVICE, "deadline": 1 << 40}]), "services[web].deadline"),
+        (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["a\0b"]}]), "services[web].restart"),
+        (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["--x"]}]), "services[web].restart"),
+        (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["x"] * 300}]), "services[web].restart"),
+        (lambda m: m.update(services=[SERVICE, SERVICE]), "services"),
+        (lambda m: m.update(services=[{**SERVICE, "name": f"s{i}", "unit": f"s{i}.service"} for i in range(300)]), "services"),
+        (lambda m: m.update(services=[{**SERVICE, "surprise": 1}]), "services[0].surprise"),
+        (lambda m: m.update(hooks=[{**HOOK, "when": "now"}]), "hooks[0].when"),
+        (lambda m: m.update(hooks=[{**HOOK, "run": []}]), "hooks[0].run"),
+        (lambda m: m.update(hooks=[{**HOOK, "run": [""]}]), "hooks[0].run"),
+        (lambda m: m.update(hooks=[{**HOOK, "deadline": 0}]), "hooks[0].deadline"),
+        (lambda m: m["health"].update(passes=3), "health.url"),
+        (lambda m: m.update(health={**HEALTH, "tcp": "h:1"}), "health.tcp"),
+        (lambda m: m.update(health={**HEALTH, "url": "file:///etc/passwd"}), "health.url"),
+        (lambda m: m.update(health={**HEALTH, "url": "http://h/a b"}), "health.url"),
+        (lambda m: m.update(health={**HEALTH, "url": "http://u@h/"}), "health.url"),
+        (lambda m: m.update(health={**HEALTH, "url": "https://h/", "socket": "/run/x"}), "health.url"),
+        (lambda m: m.update(health={**HEALTH, "socket": "@root@/../x"}), "health.socket"),
+        (lambda m: m.update(health={**HEALTH, "status": 99}), "health.status"),
+        (lambda m: m.update(health={**HEALTH, "passes": 1000}), "health.passes"),
+        (lambda m: m.update(health={**HEALTH, "deadline": 0}), "health.deadline"),
+        (lambda m: m.update(health={**HEALTH, "body": "x" * 5000}), "health.body"),
+        (lambda m: m.update(rollback_safe_to="1 0"), "rollback_safe_to"),
+    ],
+)
+def test_what_a_host_is_asked_to_do_is_checked_again_where_it_is_read(data: bytes, change: Callable[[Any], Any], where: str) -> None:
+    """A manifest need not come from a recipe: paths, names, words and numbers are bounded here too."""
+    value = json.loads(data)
+    change(value)
+    with pytest.raises(ArtifactError) as caught:
+        contract.parse(contract.canonical(value))
+    assert where in [problem.where for problem in caught.value.problems]
+
+
+def test_what_a_host_can_be_asked_to_do_is_read(data: bytes) -> None:
+    """The same values without the faults."""
+    value = json.loads(data)
+    copied = [{"path": "a", "to": "/etc/a"}, {"path": "b", "to": "/etc/ab"}]
+    value["overlay"] = {"copied": copied, "on_conflict": [{"path": "**/*.conf", "verdict": "beside"}]}
+    value.update(services=[SERVICE], hooks=[HOOK], health={**HEALTH, "socket": "@root@/shared/x"}, rollback_safe_to="1.2")
+    manifest = contract.parse(contract.canonical(value))
+    assert manifest.services == (Service("web", "systemd", unit="web.service", restart_on=("release",)),)
+    assert manifest.hooks == (Hook("pre_flip", ("true",)),)
+    assert manifest.health.declared
 
 
 def test_all_problems_are_reported_together(data: bytes) -> None:

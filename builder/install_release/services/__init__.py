@@ -15,6 +15,7 @@ from ..manifest import Manifest
 from ..overlay import Wanted
 from . import apache, command, cron, gunicorn, init, logrotate, nginx, staged, supervisord, systemd
 from .decide import decide
+from .staged import texts
 from .terms import Action, Check, Context, Kind, Privilege, Say, ServiceError
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "privileged",
     "problems",
     "run_checks",
+    "texts",
 ]
 
 _KINDS: Mapping[str, Kind] = {
@@ -65,8 +67,8 @@ def run_checks(manifest: Manifest, context: Context, say: Say) -> tuple[Problem,
     """Let every service look at the configuration of the published ``context.release``; all that they say against it. Nothing is live yet."""
     if not manifest.services:
         return ()
-    texts = staged.texts(context.etc)
-    found = [problem for service in manifest.services for problem in lint(service, texts)]
+    files = texts(context.etc)
+    found = [problem for service in manifest.services for problem in lint(service, files)]
     if found:
         return tuple(found)
     with staged.copy(manifest, context) as copy:
@@ -89,8 +91,8 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
 
 def privileged(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Privilege, ...]:
     """What an administrator must have set up for a manifest's services, each thing once. ``wanted``: its etc/, rendered for this host."""
-    texts = _texts(wanted)
-    found = (privilege for service in manifest.services for privilege in _KINDS[service.kind].privileges(service, context, texts))
+    files = _texts(wanted)
+    found = (privilege for service in manifest.services for privilege in _KINDS[service.kind].privileges(service, context, files))
     return tuple({(each.way, each.command, each.path, each.text): each for each in reversed(list(found))}.values())[::-1]
 
 
@@ -100,10 +102,10 @@ def problems(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Prob
         return ()
     from . import privileges
 
-    texts = _texts(wanted)
-    found = [problem for service in manifest.services for problem in lint(service, texts)]
+    files = _texts(wanted)
+    found = [problem for service in manifest.services for problem in lint(service, files)]
     for service in manifest.services:
-        found += [_about(service, problem) for problem in _KINDS[service.kind].problems(service, context, texts)]
+        found += [_about(service, problem) for problem in _KINDS[service.kind].problems(service, context, files)]
     return (*found, *privileges.missing(privileged(manifest, context, wanted), context))
 
 
