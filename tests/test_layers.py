@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from builder.artifact import write
-from builder.artifact.layers import PackedLayer, Tree, compress, pack
+from builder.artifact.contents import File
+from builder.artifact.layers import SEGMENT_BYTES, PackedLayer, Tree, compress, pack
 from builder.artifact.verify import verify
 from builder.errors import ArtifactError
 from tests.releases import FACTS, PROGRAM, lay
@@ -42,6 +43,31 @@ def test_a_layer_that_is_cached_is_not_laid_out_again(tmp_path: Path) -> None:
     assert (first.cached, again.cached, make.count) == (False, True, 1)
     assert again.table_sha256 == first.table_sha256
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_files_in_memory_are_packed_as_if_they_lay_on_a_disk(tmp_path: Path) -> None:
+    """The directories that they need come with them; a file that is larger than a segment is cut alike."""
+    files = {"a.py": b"a = 1\n", "deep/er/b.py": b"", "deep/large": os.urandom(SEGMENT_BYTES + 5), "run": b"#!/bin/sh\n"}
+    laid = pack_one(Tree("src", "src", "", partial(lay, {**files, "run": (0o755, files["run"])}, "src")), tmp_path)
+    made = [File.of(f"src/{path}", data, path == "run") for path, data in files.items()]
+    packed = pack_one(Tree("src", "src", "", lambda root: made), tmp_path)
+    assert (packed.table_sha256, packed.check, packed.crc32) == (laid.table_sha256, laid.check, laid.crc32)
+
+
+def test_files_that_no_layer_can_hold_are_refused(tmp_path: Path) -> None:
+    """One below another file, one with a bad name, one that is not as long as it says."""
+
+    def make(root: Path) -> list[File]:
+        lay({"a": "", "a.py": ""}, "src", root)
+        return [File.of("src/a/b", b""), File.of("src/new\nline", b"")]
+
+    with pytest.raises(ArtifactError) as caught:
+        pack_one(Tree("src", "src", "", make), tmp_path)
+    assert len(caught.value.problems) == 2
+    for said in (1, 3):
+        wrong = File("src/a", False, said, lambda: (b"ab",))
+        with pytest.raises(ArtifactError, match="changed while it was packed"):
+            pack_one(Tree("src", "src", "", lambda root, wrong=wrong: [wrong]), tmp_path)  # type: ignore[misc]
 
 
 def test_another_key_is_another_layer(tmp_path: Path) -> None:
