@@ -98,8 +98,8 @@ def forward(host: Host, transaction: Transaction) -> None:
 def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Sequence[Problem]] = tuple) -> tuple[Problem, ...]:
     """Undo a transaction that is not committed. Can be done again and again. What somebody else has set meanwhile, link or file, stays as it is.
 
-    ``revive`` lets what runs follow; what would not, and what else could not be put back, is returned. Raises ``OSError`` when files or links could
-    not be put back: the journal then says that it is still to be done.
+    ``revive`` lets what runs follow, once all of it is back. Returned is what would not, and what else could not be put back. Raises ``OSError`` or
+    ``InstallError`` when files or links could not be: the journal then says that it is still to be done.
     """
     found = journal.read(host)
     if found is not None and found.state == "committed":  # its last write failed after the rename: it must not win later
@@ -112,7 +112,8 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
         _set(host, CURRENT, _target(transaction.before))
     if durable.read_link(host.fd, PREVIOUS) == _target(transaction.before):
         _set(host, PREVIOUS, transaction.previous)
-    lost = tuple(revive())
+    here = (host.pointer(CURRENT).id or "") == transaction.before
+    lost = tuple(revive()) if here else ()
     about = {"id": transaction.to, "version": host.version(transaction.to), "who": transaction.who, "tx": transaction.tx}
     events = list(transaction.events or [{"time": history.now(), "event": "failed", "why": why, **about}])
     if lost:
@@ -170,8 +171,8 @@ def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) 
 
     def revive() -> Sequence[Problem]:
         nonlocal restored
-        restored = (host.pointer(CURRENT).id or "") == transaction.before
-        if failure.began and restored:
+        restored = True
+        if failure.began:
             with interrupts.dropped():  # what could a signal ask for now?
                 say(f"going back: {transaction.before or 'nothing'} is live again")
                 lost.extend(serving.revive(host, failure.to, failure.left, transaction.changes, say))

@@ -49,6 +49,7 @@ class Past:
     record: str = ""  # sha256 of install.json
     ran: int = -1  # order of the last event that says that it ran: from then on the data may be as this release leaves them
     safe_to: str = ""  # the oldest version that can run with such data; "" for any
+    health: str = ""  # what its health check saw last, when that was good
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def fold(events: Iterable[Event]) -> History:
             line = _extend(line, release, back=event.get("how") == "rollback")
             past, degraded = replace(past, state="active", active=_again(past.active, event), note=""), None
         elif kind in ("good", "bad"):
-            past = replace(past, state=kind, note=str(event.get("why", "")) if kind == "bad" else "")
+            why = str(event.get("why", ""))
+            past = replace(past, state=kind, note=why if kind == "bad" else "", health=why if kind == "good" and "log" in event else "")
         elif kind == "failed":
             past = replace(past, note=str(event.get("why", "")))
         elif kind in ("pinned", "unpinned"):

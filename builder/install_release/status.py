@@ -39,6 +39,7 @@ class Status:
     name: str
     current: str
     rows: tuple[Row, ...]
+    services: tuple[str, ...]  # of the live release: name and kind
     processes: tuple[Process, ...]
     hidden_processes: int
     recovery: tuple[str, ...]
@@ -72,7 +73,10 @@ def gather(host: Host) -> Status:
     rows.sort(key=lambda row: row.past.order, reverse=True)
     seen = running(host, users)
     busy = host.holder()
-    return Status(host.root, _name(host, present), current, tuple(rows), seen.processes, seen.hidden, due(host, busy), busy, tuple(problems))
+    services = _services(host, current)
+    return Status(
+        host.root, _name(host, present), current, tuple(rows), services, seen.processes, seen.hidden, due(host, busy), busy, tuple(problems)
+    )
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -93,6 +97,8 @@ def to_text(status: Status, now: str) -> Iterator[str]:
         yield f"{head}   current {live.past.version} ({live.release})   {live.past.state}{since}"
     if status.rows:
         yield from _table(status, now)
+    if live is not None and (status.services or live.past.health):
+        yield "     ".join([f"services: {', '.join(status.services) or 'none'}", *([live.past.health] if live.past.health else [])])
     if status.processes:
         yield from _processes(status, by_id)
     if status.hidden_processes:
@@ -168,6 +174,13 @@ def _name(host: Host, releases: list[str]) -> str:
         except InstallError:
             continue
     return ""
+
+
+def _services(host: Host, release: str) -> tuple[str, ...]:
+    try:
+        return tuple(f"{each.name} ({each.kind})" for each in host.manifest(release).services) if release else ()
+    except InstallError:
+        return ()
 
 
 def _size(host: Host, path: str) -> int:

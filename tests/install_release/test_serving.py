@@ -62,6 +62,7 @@ def test_install_upgrade_and_rollback(tmp_path: Path, root: Path) -> None:
     check_agrees(root, first.id, "1.0")
     second = install(root, stub.release(tmp_path, "1.1"))
     check_agrees(root, second.id, "1.1")
+    assert f"services: stub (command)     healthy: answered 200 as {second.id}" in run("status", "--root", root).stdout
     assert event(root, "good")["why"] == f"healthy: answered 200 as {second.id}"
     assert event(root, "good")["log"][-1].endswith(f"2 times: passed: answered 200 as {second.id}")
     release.rollback(order(root))
