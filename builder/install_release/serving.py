@@ -64,7 +64,7 @@ def actions(left: Side, to: Side, changes: Iterable[Change]) -> tuple[Action, ..
         assert left.manifest is not None  # else neither had services
         wanted = replace(left.manifest, services=())
     copied = [each.path for manifest in (left.manifest, to.manifest) if manifest for each in manifest.overlay.copied]
-    changed = services.changed_config(left.etc, to.etc, copied, {change.etc for change in changes if change.old != change.new})
+    changed = services.changed_config(left.etc, to.etc, copied, overlay.laid(changes))
     return services.decide(left.manifest, wanted, changed, left.env != to.env)
 
 

@@ -9,7 +9,7 @@ Files that the recipe does not copy are only *linked*: the system includes ``<ro
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..host import STATE, Host
 from ..manifest import Conflict, Manifest
@@ -48,6 +48,11 @@ def show(root: str, manifest: Manifest, proposal: Proposal, wanted: Wanted) -> t
         with Host(root) as host:
             return showing.show(host, host.root, manifest, proposal, wanted)
     return showing.show(None, os.path.realpath(root), manifest, proposal, wanted)
+
+
+def laid(changes: Iterable[Change]) -> frozenset[str]:
+    """The paths below etc/ of all files of the system that these changes change: not of those that stay, with another version beside them."""
+    return frozenset(change.etc for change in changes if change.old != change.new and not change.beside)
 
 
 def set_aside(changes: Sequence[Change]) -> tuple[str, ...]:

@@ -88,7 +88,8 @@ def propose(question: Question, wanted: Wanted) -> Proposal:
         if not any(decide.matches(answer, etc, path) for etc, path in known):
             problem = Problem("--etc", f"{answer.path} is no file that is copied.", "Name one as the plan does, below etc/ or by its absolute path.")
             draft.refusals.append(problem)
-    return Proposal(tuple(draft.changes), tuple(draft.verdicts), tuple(draft.refusals))
+    refusals = {problem.what: problem for problem in reversed(draft.refusals)}  # one of a directory is that of each file in it: told once
+    return Proposal(tuple(draft.changes), tuple(draft.verdicts), tuple(reversed(list(refusals.values()))))
 
 
 def content_of(rendered: Rendered) -> Content:
@@ -222,9 +223,9 @@ def _check(draft: _Draft, question: Question, change: Change, seen: Seen) -> Non
         where = os.path.dirname(change.directories[0] if change.directories else change.path)
         remedy = "Give it to this user (install-release bootstrap --print writes the script for that), or copy to another place."
         draft.refuse(f"{where} can't be written by this user.", remedy)
-    group = change.new.group if change.new is not None and change.new.group >= 0 else change.old.group if change.old is not None else -1
-    if change.new is not None and group >= 0 and os.geteuid() != 0 and group not in (os.getegid(), *os.getgroups()):
-        what = f"{change.path} belongs to group {group}, of which this user is no member: the new file could not."
+    mine = (-1, os.getegid(), *os.getgroups())
+    for group in {content.group for content in (change.old, change.new) if content is not None and os.geteuid() != 0}.difference(mine):
+        what = f"{change.path} belongs to group {group}, of which this user is no member: neither the new file nor the old one, put back, could."
         draft.refuse(what, "Make this user a member of it, or give the file another group (chgrp).")
     if change.source.startswith(BLOBS) and change.new is not None and change.new.sha256 not in question.blobs:
         what = f"what was at {change.path} before is not in {BLOBS}/ any more."

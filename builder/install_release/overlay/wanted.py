@@ -13,7 +13,7 @@ from ..unpack import groups
 from . import values
 from .render import MOST, Rendered, Wanted, render
 
-_MOST_IN_ALL = 16 << 20  # bytes: a configuration, held in memory
+_MOST_IN_ALL = 8 << 20  # bytes: a configuration, held in memory, more than once
 
 
 def rendered(artifact: Artifact, root: str) -> Wanted:

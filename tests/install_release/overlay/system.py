@@ -30,16 +30,18 @@ class System:
         self.manifests: dict[str, Manifest] = {}
         self.live = ""
 
-    def release(self, version: str, files: Mapping[str, Text], on_conflict: Mapping[str, str] | None = None, **facts: object) -> str:
+    def release(
+        self, version: str, files: Mapping[str, Text], on_conflict: Mapping[str, str] | None = None, copied: tuple[Copied, ...] | None = None
+    ) -> str:
         """Put a release there as if it had been staged; its id."""
         release = f"20261123101112-{hashlib.sha256(version.encode()).hexdigest()[:12]}"
         for name, text in files.items():
             write(self.root / "releases" / release / "etc/sys" / name, text)
         (self.root / "releases" / release).mkdir(parents=True, exist_ok=True)
         conflicts = tuple(Conflict(path, verdict) for path, verdict in (on_conflict or {}).items())
-        copied = facts.pop("copied", (Copied("sys", str(self.etc)),) if files else ())
-        assert isinstance(copied, tuple)
-        self.manifests[release] = replace(FACTS, version=version, overlay=Overlay(copied, conflicts), **facts)
+        if copied is None:
+            copied = (Copied("sys", str(self.etc)),) if files else ()
+        self.manifests[release] = replace(FACTS, version=version, overlay=Overlay(copied, conflicts))
         return release
 
     def propose(self, release: str, answers: Sequence[tuple[str, str]] = (), back: bool = False) -> Proposal:

@@ -73,5 +73,4 @@ def test_a_mode_alone_is_a_difference() -> None:
 )
 def test_which_rule_decides(declared: list[tuple[str, str]], answers: list[tuple[str, str]], back: bool, expected: str) -> None:
     """The operator before the recipe, the longest before the others, and the way back never asks."""
-    rules = ([Conflict(*rule) for rule in each] for each in (declared, answers))
-    assert policy("a/b", "/etc/b", *rules, back) == expected
+    assert policy("a/b", "/etc/b", [Conflict(*rule) for rule in declared], [Conflict(*answer) for answer in answers], back) == expected

@@ -119,6 +119,15 @@ def test_a_conflict(system: System, policy: str, edit: str | None, said: str) ->
     assert system.tree() == before, "the way back brings the edit back, and takes away what lay beside it"
 
 
+def test_what_services_are_told(system: System) -> None:
+    """A file that stays, with the release's beside it, is no change for what reads it; one that is replaced is, its saved edit is not another."""
+    system.flip(system.release("1", {"shop": "one\n", "same": "one\n", "gone": "one\n"}))
+    write(system.etc / "shop", "edited\n")
+    second = system.release("2", {"shop": "two\n", "same": "one\n"})
+    assert overlay.laid(system.propose(second, [("sys/shop", "beside")]).changes) == {"sys/gone"}
+    assert overlay.laid(system.propose(second, [("sys/shop", "take-new")]).changes) == {"sys/gone", "sys/shop"}
+
+
 def test_what_was_decided_is_not_asked_again(system: System) -> None:
     """An edit that was kept against one release is no conflict for the next one that has the same file."""
     system.flip(system.release("1", {"shop": "one\n"}))

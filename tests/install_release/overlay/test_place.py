@@ -166,6 +166,30 @@ def _unwritable(directory: Path) -> tuple[tuple[Problem, ...], tuple[Problem, ..
     return first, later
 
 
+@as_root
+def test_a_file_of_a_group_that_this_user_is_not_in() -> None:
+    """Replaced or put back it would lose its group: refused before anything is done, also where the file would only be removed."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        system = System(Path(directory))
+        first, none = system.release("1", {"shop": "one\n"}), system.release("0", {})
+        system.flip(first)
+        for path in [Path(directory), system.etc, *system.etc.rglob("*"), *system.root.rglob("*"), system.root]:
+            os.chown(path, ORDINARY, -1, follow_symlinks=False)
+        os.chown(system.etc / "shop", -1, 12345)
+        for release in (none, system.release("2", {"shop": "two\n"})):
+            [problem] = as_user(ORDINARY, system.propose, release).refusals
+            assert f"{system.etc}/shop belongs to group 12345" in problem.what
+        assert as_user(ORDINARY, system.propose, first).refusals == ()
+        system.host.close()
+
+
+def test_what_is_wrong_with_a_directory_is_told_once(system: System) -> None:
+    """Not once for each file in it."""
+    system.etc.chmod(0o777)
+    assert len(system.propose(system.release("1", {f"{number}": "one\n" for number in range(9)})).refusals) == 1
+
+
 def test_what_can_not_be_copied_at_all(system: System) -> None:
     """A link in the artifact, a path that is not there, a name that leaves no room: all of it at once."""
     long = "x" * 201

@@ -13,7 +13,7 @@ from builder.install_release.artifact import open_artifact
 from builder.install_release.overlay import values
 from builder.install_release.overlay.render import MOST, render
 from builder.install_release.overlay.values import Values
-from tests.releases import write_release
+from tests.releases import Content, write_release
 
 KNOWN = Values({"root": "/srv/shop", "name": "shop", "port": "8000", "empty": "", "tricky": "@root@ \\1"}, {"key": "s3cret"})
 
@@ -145,7 +145,7 @@ def test_a_host_ini_that_is_no_file(tmp_path: Path) -> None:
 
 def test_the_etc_of_an_artifact(tmp_path: Path) -> None:
     """All of it is rendered in memory with the host's values, links are named, and every key that is missing is told at once."""
-    files = {"a": "@root@ @port@ @b@ @c@", "dir/tool": (0o755, b"@name@"), "link": Path("a"), "binary": b"\0@name@"}
+    files: dict[str, Content] = {"a": "@root@ @port@ @b@ @c@", "dir/tool": (0o755, b"@name@"), "link": Path("a"), "binary": b"\0@name@"}
     built = write_release(tmp_path, {"etc": files, "src": {"x": "@root@"}})
     (tmp_path / "root/shared").mkdir(parents=True)
     (tmp_path / "root/shared/host.ini").write_text("[values]\nport = 8000\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,12 @@ def test_a_damaged_ledger_stops_every_flip(tmp_path: Path, place: tuple[Path, Pa
     whole = ledger.read_bytes()
     ledger.write_bytes(whole[:-5])
     third = shop(tmp_path, "3.0", {"shop": "three\n"})
-    for call in (lambda: release.rollback(order(root)), lambda: release.activate(order(root), first), lambda: install(root, third)):
+    calls: list[Callable[[], object]] = [
+        lambda: release.rollback(order(root)),
+        lambda: release.activate(order(root), first),
+        lambda: install(root, third),
+    ]
+    for call in calls:
         with pytest.raises(DamagedError, match="ledger"):
             call()
     assert (etc / "shop").read_text() == "two\n"
