@@ -359,6 +359,11 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         ),
         ('[health]\ntcp = "h:70000"', "health.tcp", "must be like 127.0.0.1:8000, not 'h:70000'."),
         ('[health]\nsocket = "run/x"', "health.socket", "must be an absolute path, or begin with @root@/, not 'run/x'."),
+        (
+            '[health]\nurl = "https://h/"',
+            "health.url",
+            "must be http: an installer trusts no certificate. Ask the service itself, or its socket; or let a command ask.",
+        ),
         ('[health]\nsocket = "/run/x"\nbody = "x"', "health.body", "needs an answer to look at: that of a url or a command."),
         ('[health]\ncommand = "x"\nstatus = 200', "health.status", "is what a url answers; there is none."),
         (

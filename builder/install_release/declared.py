@@ -131,7 +131,7 @@ _SCRIPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,126}(:(\*|[A-Za-z0-9_][A-Za-z0-9_.-]{0,126}))?")
 _APP = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_][\w.]*(\([\w\s,.='\"/-]*\))?)?")
 _MODULE = re.compile(r"[a-z0-9_]{1,64}")
-_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[!-~]*)?")
+_URL = re.compile(r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?(/[!-~]*)?")
 _TCP = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 
@@ -234,10 +234,11 @@ def health_problems(health: Health) -> Iterator[Problem]:
     ways = [key for key in ("url", "tcp", "command") if getattr(health, key)] + ["socket"] * bool(health.socket and not health.url)
     for key in ways[1:]:
         yield Problem(key, f"can't stand beside {ways[0]}: there is one way to ask.")
-    if health.url and not _URL.fullmatch(health.url):
+    url = _URL.fullmatch(health.url)
+    if health.url.startswith("https:"):
+        yield Problem("url", "must be http: an installer trusts no certificate. Ask the service itself, or its socket; or let a command ask.")
+    elif health.url and (url is None or not 0 < int(url[2] or 80) < 1 << 16):
         yield Problem("url", f"must be like http://127.0.0.1:8000/health, without a password, not {health.url!r}.")
-    if health.url.startswith("https:") and health.socket:
-        yield Problem("url", "must be http: over a unix socket nothing is encrypted.")
     path = health.socket[len("@root@") :] if health.socket.startswith("@root@/") else health.socket
     if path and (not path.startswith("/") or not safe_relative(path[1:])):
         yield Problem("socket", f"must be an absolute path, or begin with @root@/, not {health.socket!r}.")

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from . import __version__, child, interrupts, launcher
 from .declared import Health
-from .errors import Problem
 from .manifest import RELEASE_ID
 from .who import printable
 
@@ -45,14 +44,6 @@ def described(check: Health) -> str:
     over = f" over {check.socket}" if check.url and check.socket else ""
     what = (check.url + over) or check.socket or check.tcp or shlex.join(check.command)
     return f"{what} ({check.passes} times in a row, within {check.deadline} s)"
-
-
-def problems(check: Health) -> tuple[Problem, ...]:
-    """Reasons against a check that could never pass."""
-    if not check.url or check.url.startswith("http://"):
-        return ()
-    what = f"{check.url} is not http: an installer that trusts no certificate could not tell who answers."
-    return (Problem("health", what, "Ask the service itself, over http or its socket; or let a command ask."),)
 
 
 def watch(check: Health, directory: str, say: Callable[[str], None] = lambda line: None) -> Verdict:

@@ -98,18 +98,11 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
 
 def problems(root: str, left: Side, to: Side) -> tuple[Problem, ...]:
     """What is missing on this host for what ``to`` declares, as far as it can be known before that is unpacked."""
-    if to.manifest is None:
+    if to.manifest is None or not to.manifest.services:
         return ()
-    found: list[Problem] = []
-    if to.manifest.health.declared:
-        from . import health
+    from . import services
 
-        found += health.problems(to.manifest.health)
-    if to.manifest.services:
-        from . import services
-
-        found += services.problems(to.manifest, context(root, left, to), to.etc)
-    return tuple(found)
+    return services.problems(to.manifest, context(root, left, to), to.etc)
 
 
 def checks(root: str, left: Side, to: Side, say: Say) -> tuple[Problem, ...]:

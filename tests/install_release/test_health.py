@@ -256,14 +256,6 @@ def test_a_signal_ends_it(release: Path) -> None:
             signal.signal(number, handler)
 
 
-def test_what_can_never_pass_is_refused() -> None:
-    """https: nobody here could tell who answers."""
-    assert health.problems(HTTP) == ()
-    assert health.problems(replace(HTTP, url="http://127.0.0.1:8000/")) == ()
-    (problem,) = health.problems(replace(HTTP, url="https://shop.example.org/"))
-    assert "is not http" in problem.what
-
-
 def test_what_is_asked_in_words() -> None:
     """For the plan."""
     check = Health(url="http://shop/health", socket="/run/shop.sock", passes=3, deadline=60)

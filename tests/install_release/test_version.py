@@ -9,8 +9,31 @@ from packaging.version import Version
 
 from builder.install_release.version import older
 
-VERSIONS = """0.9 0.9.1 1.0.dev1 1.0a1 1.0.alpha2 1.0b1 1.0rc1 1.0-rc2 1.0c3 1.0 1 v1.0.0 1.0-1 1.0.post2 1.0.post2.dev1 1.0a1.dev2 1.0rc1.post1 1.0.1
-1.2 1.10 1.10.0.dev4+gabc 2026.11.23 1!0.1""".split()
+VERSIONS = [
+    "0.9",
+    "0.9.1",
+    "1.0.dev1",
+    "1.0a1",
+    "1.0.alpha2",
+    "1.0b1",
+    "1.0rc1",
+    "1.0-rc2",
+    "1.0c3",
+    "1.0",
+    "1",
+    "v1.0.0",
+    "1.0-1",
+    "1.0.post2",
+    "1.0.post2.dev1",
+    "1.0a1.dev2",
+    "1.0rc1.post1",
+    "1.0.1",
+    "1.2",
+    "1.10",
+    "1.10.0.dev4+gabc",
+    "2026.11.23",
+    "1!0.1",
+]
 
 
 def test_like_packaging() -> None:
