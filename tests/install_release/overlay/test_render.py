@@ -15,7 +15,7 @@ from builder.install_release.overlay.render import MOST, render
 from builder.install_release.overlay.values import Values
 from tests.releases import Content, write_release
 
-KNOWN = Values({"root": "/srv/shop", "name": "shop", "port": "8000", "empty": "", "tricky": "@root@ \\1"}, {"key": "s3cret"})
+KNOWN = Values({"root": "/srv/shop", "name": "shop", "port": "8000", "at": "@", "empty": "", "tricky": "@root@ \\1"}, {"key": "s3cret"})
 
 
 def text(data: bytes, mode: str = "644") -> bytes:
@@ -34,6 +34,7 @@ def text(data: bytes, mode: str = "644") -> bytes:
         (b"@tricky@", b"@root@ \\1"),
         (b"@port@\n@port@\r\n", b"8000\n8000\r\n"),
         (b"@@root@@", b"@/srv/shop@"),
+        (b"@at@name@at@", b"@name@"),
         (b"\xff@name@\xfe", b"\xffshop\xfe"),
         (b"s@old@root@g", b"s@old/srv/shopg"),
     ],
