@@ -15,18 +15,24 @@ from .probe import published
 SAMPLE = Path(__file__).parent.parent / "samples" / "pages"
 # Version -> the word in its configuration. 3.0 has none, and no service.
 SAID = {"1.0": "one", "1.1": "one", "2.0": "two", "3.0": ""}
+_KEYS = ("Provides", "Required-Start", "Required-Stop", "Default-Start", "Default-Stop")
+_HEADER = "".join(["### BEGIN INIT INFO\n", *(f"# {key}:\n" for key in _KEYS), "### END INIT INFO\n"])
 # What is broken -> the file of etc/ that stands in the place of the one of 2.0.
 BROKEN = {
     "nginx": ("nginx/sites-available/pages.conf", "server { listen 8081; locatio / { } }\n"),
     "apache": ("apache2/sites-available/pages.conf", "Listen 8082\n<VirtualHost *:8082>\nRewriteEngin on\n</VirtualHost>\n"),
     "web": ("systemd/system/pages.service", "[Service]\nExecStrat=@root@/current/bin/run gunicorn pages\n"),
     "app": ("systemd/system/pages.service", "[Service]\nType=notify\nUser=deploy\nExecStart=@root@/current/bin/run gunicorn no_such_module\n"),
-    "unpinned": ("systemd/system/pages.service", "[Service]\nExecStart=@root@/current/venv/bin/gunicorn --chdir @root@/current/src pages\n"),
     "tick": ("systemd/system/pages-tick.timer", "[Timer]\nOnCalendar=someday\n[Install]\nWantedBy=timers.target\n"),
     "worker": ("supervisor/conf.d/pages.conf", "[program:pages-worker]\ncommand=/bin/true\nautostart=perhaps\n"),
-    "cron": ("crontab", "61 4 * * *  @root@/current/bin/run true\n"),
     "logs": ("logrotate.conf", "@root@/shared/log/*.log {\n    weakly\n}\n"),
-    "old": ("init.d/pages-old", "#!/bin/sh\ncase $1 in\n    start) if true; then echo ;;\nesac\n"),
+    "old": ("init.d/pages-old", f"#!/bin/sh\n{_HEADER}case $1 in\n    start) if true; then echo ;;\nesac\n"),
+}
+# The same, where the letters alone tell it: no artifact is made of it.
+UNBUILDABLE = {
+    "unpinned": ("systemd/system/pages.service", "[Service]\nExecStart=@root@/current/venv/bin/gunicorn --chdir @root@/current/src pages\n"),
+    "cron": ("crontab", "61 4 * * *  @root@/current/bin/run true\n"),
+    "old-header": ("init.d/pages-old", "#!/bin/sh\ntrue\n"),
 }
 
 
@@ -45,12 +51,18 @@ class Pages:
             self._artifacts[which] = build(self._recipe(which), self.work / "artifacts", env=self.index.environment)
         return self._artifacts[which]
 
+    def refusal(self, which: str) -> str:
+        """What the build says of one of ``UNBUILDABLE``."""
+        done = build_release(self._recipe(which), "-o", self.work / "none", env=self.index.environment, check=False)
+        assert done.returncode == 3, done.stderr
+        return done.stderr
+
     def _recipe(self, which: str) -> Path:
         version = which if which in SAID else f"2.0+{which}"
         text = (SAMPLE / "recipe.toml").read_text().replace("@version@", version)
         if SAID.get(version) == "":
             text = text.partition("# ----\n")[0].replace('etc = "etc"\n', "")
-        self._commit(version, BROKEN.get(which))
+        self._commit(version, {**BROKEN, **UNBUILDABLE}.get(which))
         recipe = self.work / f"{which}.toml"
         recipe.write_text(text)
         if not (self.work / "pylock.pages.toml").exists():

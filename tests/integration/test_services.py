@@ -13,7 +13,7 @@ from tests.distributions import serve
 from .deploy import set_up_by_bootstrap
 from .host import wait_until
 from .machine import Machine
-from .pages import BROKEN, SAID, Pages
+from .pages import BROKEN, SAID, UNBUILDABLE, Pages
 
 ROOT = "/srv/pages"
 INSTALLER = f"{ROOT}/bin/install-release"
@@ -141,6 +141,12 @@ def test_broken_configuration_is_refused_before_the_flip(scene: Scene, steps: Ma
     seen = scene.install(broken, status=3)
     assert (seen.live, seen.says, seen.marks) == (before.live, before.says, before.marks)
     assert BROKEN[broken][0] in seen.told or broken == "app"
+
+
+@pytest.mark.parametrize("broken", UNBUILDABLE)
+def test_what_the_letters_tell_is_refused_where_it_is_built(scene: Scene, broken: str) -> None:
+    """No host has to be asked."""
+    assert f"etc/{UNBUILDABLE[broken][0]}" in scene.pages.refusal(broken)
 
 
 def test_the_user_has_no_other_right(scene: Scene, steps: Mapping[str, Seen]) -> None:
