@@ -34,6 +34,8 @@ def control(verb, root, config):
         pass
     if verb == "stop" or os.path.exists(os.path.join(root, "shared", "broken")):
         return 0 if verb == "stop" else 9
+    with open(os.path.join(root, "shared", "blocked"), "a") as file:
+        file.write(next(line for line in open("/proc/self/status") if line.startswith("SigBlk")).split()[1] + "\\n")
     words = [os.path.join(root, "current", "bin", "run"), "python", "stub.py", "serve", root, config]
     nothing = subprocess.DEVNULL
     process = subprocess.Popen(words, start_new_session=True, stdin=nothing, stdout=nothing, stderr=nothing)
@@ -130,11 +132,11 @@ def end(root: Path) -> None:
     with suppress(OSError, ValueError):
         pid = int((root / "shared/pid").read_text())
         os.kill(pid, signal.SIGKILL)
-        while _lives(pid):
+        while lives(pid):
             time.sleep(0.005)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

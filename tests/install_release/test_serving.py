@@ -210,13 +210,13 @@ def test_a_degraded_host_takes_the_release_that_mends_it(tmp_path: Path, root: P
     assert "degraded:" not in run("status", "--root", root).stdout
 
 
-def begin(path: Path, root: Path, *more: str) -> subprocess.Popen[str]:
-    """Start an installation and wait until its health check has begun."""
-    words = [sys.executable, "-m", "builder.install_release", str(path), "--root", str(root), *more]
+def begin(path: Path, root: Path, until: str = "health: http") -> subprocess.Popen[str]:
+    """Start an installation and wait until it says ``until``: that its health check has begun."""
+    words = [sys.executable, "-m", "builder.install_release", str(path), "--root", str(root)]
     words += ["--allow-root"] if os.geteuid() == 0 else []
     process = subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while not (line := process.stderr.readline()).startswith("health: http"):
+    while not (line := process.stderr.readline()).startswith(until):
         assert line, "it ended before it came to that"
     return process
 
@@ -236,6 +236,28 @@ def test_a_signal_while_it_waits_leads_back(tmp_path: Path, root: Path) -> None:
     assert "interrupted by SIGTERM" in said
     check_agrees(root, first.id, "1.0")
     assert past(root).of(id_of(path)).state == "verified"
+
+
+def test_nothing_that_is_started_inherits_that_signals_are_held(tmp_path: Path, root: Path) -> None:
+    """Neither forward nor on the way back: a service that could not be told to end would be a service for ever."""
+    install(root, stub.release(tmp_path, "1.0"))
+    with pytest.raises(RolledBackError):
+        install(root, stub.release(tmp_path, "1.1", "breaks", deadline=1))
+    assert (root / "shared/blocked").read_text().split() == ["0" * 16] * 3
+
+
+def test_a_signal_while_a_hook_runs(tmp_path: Path, root: Path) -> None:
+    """The hook ends, nothing was touched."""
+    first = install(root, stub.release(tmp_path, "1.0"))
+    before = pid(root)
+    path = stub.release(tmp_path, "1.1", hooks=(hook("pre_flip", "sh", "-c", f"echo $$ > {tmp_path}/pid; echo running; sleep 1000"),))
+    process = begin(path, root, until="    running")
+    process.terminate()
+    _, said = process.communicate()
+    assert (process.returncode, "interrupted by SIGTERM" in said) == (4, True), said
+    assert not stub.lives(int((tmp_path / "pid").read_text()))
+    check_agrees(root, first.id, "1.0")
+    assert pid(root) == before
 
 
 def test_an_installer_that_is_killed_while_it_waits(tmp_path: Path, root: Path) -> None:
