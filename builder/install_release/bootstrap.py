@@ -30,7 +30,7 @@ _RUNS_AS = re.compile(r"^[ \t]*[Uu]ser[ \t]*=[ \t]*([a-z_][a-z0-9_-]{0,31})[ \t]
 class Needs:
     """What a release needs of a host beside what is below its root. ``accounts``: the users that its services run as, the first one's group is
     that of what they share with ``user``; ``directories``: those of shared/ that it links; ``variables``: what shared/env must set; ``units``: those
-    of systemd's that read what is live, when they start."""
+    of systemd's that read what is live, when they start; ``places``: directories of the system that files are copied to."""
 
     name: str
     root: str
@@ -40,6 +40,7 @@ class Needs:
     variables: tuple[str, ...]
     privileges: tuple[Privilege, ...]
     units: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 def of_artifact(artifact: Artifact, root: str, user: str) -> Needs:
@@ -74,6 +75,7 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
         manifest.requires.env,
         services.privileged(manifest, context, wanted),
         _units(manifest),
+        overlay.places(manifest, wanted),
     )
 
 
@@ -100,7 +102,20 @@ def _units(manifest: Manifest) -> tuple[str, ...]:
 
 def script(needs: Needs) -> str:
     """The script for POSIX sh: it may be run again at any time. Its comments say what each part grants. Pure."""
-    return "\n".join([*_head(needs), *_users(needs), *_root(needs), *_system(needs), *_sudo(needs), *_boot(needs), *_runs(needs), *_foot(needs), ""])
+    return "\n".join(
+        [
+            *_head(needs),
+            *_users(needs),
+            *_root(needs),
+            *_places(needs),
+            *_system(needs),
+            *_sudo(needs),
+            *_boot(needs),
+            *_runs(needs),
+            *_foot(needs),
+            "",
+        ]
+    )
 
 
 def sudoers_file(name: str) -> str:
@@ -187,6 +202,23 @@ def _root(needs: Needs) -> Iterator[str]:
         yield f"as_user sh -c 'umask 027; : >> \"$1\"' sh {env}"
         yield f'as_user chgrp "$group" {env}'
         yield f"as_user chmod 640 {env}"
+
+
+def _places(needs: Needs) -> Iterator[str]:
+    if not needs.places:
+        return
+    yield ""
+    yield from _comment(
+        f"Files are copied there: {needs.user} can put whatever it likes into these directories, and whatever reads them obeys it. One that is there "
+        "already stays whose it is: to give away a directory of the system's is for you to decide."
+    )
+    yield "place() {"
+    yield '    as_user mkdir -p "$1" 2>/dev/null || true'
+    yield f'    [ -d "$1" ] || install -d -o {needs.user} -g "$(id -gn {needs.user})" -m 755 "$1"'
+    yield f'    as_user test -w "$1" || echo "$1 belongs to $(stat -c %U "$1"): {needs.user} can copy nothing there (chown {needs.user} $1)" >&2'
+    yield "}"
+    for place in needs.places:
+        yield f"place {shlex.quote(place)}"
 
 
 def _system(needs: Needs) -> Iterator[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from builder.install_release import bootstrap
 from builder.install_release.bootstrap import Needs
-from builder.install_release.declared import Service
+from builder.install_release.declared import Copied, Overlay, Service
 from builder.install_release.errors import RefusedError
 from builder.install_release.overlay import Rendered, Wanted
 from builder.install_release.services import Privilege
@@ -101,6 +102,25 @@ def test_a_line_is_put_into_an_ini_file_once(tmp_path: os.PathLike[str]) -> None
             subprocess.run(["sh", "-euc", f'word() {{{function}\n}}; word "$1" include files "$2"', "sh", path, "/b&\\1"], check=True)
             with open(path) as file:
                 assert file.read() == after
+
+
+def test_directories_that_files_are_copied_to(tmp_path: Path) -> None:
+    """Each is made for the user who deploys, once; one that is there stays whose it is. What it grants is said before."""
+    wanted = Wanted({path: Rendered(b"", "644") for path in ("conf/a", "conf/below/b", "rc")})
+    overlay = Overlay((Copied("conf", f"{tmp_path}/shop.d"), Copied("rc", f"{tmp_path}/x/shop.rc")))
+    needs = bootstrap.needs(replace(FACTS, overlay=overlay), wanted, "/srv/shop", "deploy")
+    assert needs.places == (f"{tmp_path}/shop.d", f"{tmp_path}/x")
+    script = bootstrap.script(needs)
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+    found = script.splitlines()
+    start = found.index("place() {")
+    assert "deploy can put whatever it likes" in " ".join(found[start - 3 : start])
+    part = "\n".join(['as_user() { "$@"; }', *found[start : found.index(f"place {tmp_path}/x") + 1]])
+    for _ in range(2):
+        done = subprocess.run(["sh", "-eu"], input=part, text=True, capture_output=True, check=True)
+        assert done.stderr == ""
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["shop.d", "x"]
+    assert "place() {" not in bootstrap.script(NEEDS)
 
 
 def test_who_services_run_as() -> None:

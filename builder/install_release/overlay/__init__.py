@@ -50,6 +50,12 @@ def show(root: str, manifest: Manifest, proposal: Proposal, wanted: Wanted) -> t
     return showing.show(None, os.path.realpath(root), manifest, proposal, wanted)
 
 
+def places(manifest: Manifest, wanted: Wanted) -> tuple[str, ...]:
+    """The directories of the system that files are copied to, without those below others: the deploying user must be able to write there."""
+    found = {os.path.dirname(path) for path in proposal.copies(manifest.overlay, wanted.files)}
+    return tuple(sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found)))
+
+
 def laid(changes: Iterable[Change]) -> frozenset[str]:
     """The paths below etc/ of all files of the system that these changes change: not of those that stay, with another version beside them."""
     return frozenset(change.etc for change in changes if change.old != change.new and not change.beside)

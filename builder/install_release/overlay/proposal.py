@@ -221,7 +221,9 @@ def _check(draft: _Draft, question: Question, change: Change, seen: Seen) -> Non
         return
     if not seen.writable:
         where = os.path.dirname(change.directories[0] if change.directories else change.path)
-        remedy = "Give it to this user (install-release bootstrap --print writes the script for that), or copy to another place."
+        remedy = (
+            "Copy to a directory of its own, which the script of install-release bootstrap --print makes for this user; or link, and copy nothing."
+        )
         draft.refuse(f"{where} can't be written by this user.", remedy)
     mine = (-1, os.getegid(), *os.getgroups())
     for group in {content.group for content in (change.old, change.new) if content is not None and os.geteuid() != 0}.difference(mine):
