@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.install_release import flip, interrupts, journal
+from builder.install_release import flip, interrupts, journal, recover
 from builder.install_release.errors import DamagedError, RolledBackError
 from builder.install_release.flip import Switch
 from builder.install_release.host import Host
@@ -143,6 +143,20 @@ def _link(root: Path, release: str) -> Path:
     path = root / "moved"
     path.symlink_to(f"releases/{release}")
     return path
+
+
+def test_recovery_knows_why_a_release_was_taken_back(tmp_path: Path) -> None:
+    """Killed on the way back from a release that was not well: whoever recovers marks it bad, once, in the words of then."""
+    with root_with(tmp_path, A, B) as host:
+        flip.flip(host, switch(A))
+        event = {"time": "2026-11-23T10:00:00Z", "event": "bad", "id": B, "why": "it answered 500", "tx": "t"}
+        journal.write(host, journal.Transaction("t", "switching", B, A, "", "tester", (event,)))
+        os.replace(_link(tmp_path, B), tmp_path / "current")
+        for _ in range(2):
+            recover.recover(host)
+    assert live(tmp_path) == A
+    assert events(tmp_path)[-1] == ("bad", B)
+    assert (past(tmp_path).of(B).state, past(tmp_path).of(B).note) == ("bad", "it answered 500")
 
 
 def test_back_leaves_a_current_that_somebody_else_set(tmp_path: Path) -> None:

@@ -120,3 +120,31 @@ def test_events_of_a_transaction_are_there_once(tmp_path: Path) -> None:
             history.append_missing(host, "t1", events)
         assert history.read(host) == events
     assert len((tmp_path / "revisions.log").read_text().splitlines()) == 3
+
+
+def test_who_ran_after_whom_counts_for_the_data(tmp_path: Path) -> None:
+    """What a release demands counts from its last run on, whether it stayed live or was taken back, and only against what ran before it."""
+    events = told("activated A, activated B, bad C, activated A, activated D")
+    events[1]["safe_to"], events[2]["safe_to"] = "2.0", "3.0"
+    fold = history.fold(events)
+    assert [past.safe_to for past in history.demands(fold, "X")] == ["2.0", "3.0"]
+    assert history.demands(fold, "A") == ()  # it has run since, on what they left
+    assert [past.id for past in history.demands(history.fold(events[:3]), "A")] == ["B", "C"]
+    assert [past.id for past in history.demands(fold, "B")] == ["C"]
+
+
+def test_a_way_back_that_failed_counts_until_it_is_mended() -> None:
+    """Or until a release is made live."""
+    assert history.fold(told("activated A, degraded B")).degraded == told("activated A, degraded B")[1]
+    assert history.fold(told("degraded B, mended B")).degraded is None
+    assert history.fold(told("degraded B, activated C")).degraded is None
+    assert history.fold(told("degraded B, failed C")).degraded is not None
+
+
+def test_what_was_seen_is_told_where_something_went_wrong() -> None:
+    """In lines of its own, without what could play with a terminal; not of a release that was well."""
+    bad, good = told("bad A, good A")
+    bad["log"], good["log"] = ["0.0 s  answered \x1b[2J"], ["0.0 s  passed"]
+    assert history.with_log(bad) == [history.for_people(bad), "    0.0 s  answered ?[2J"]
+    assert history.with_log(good) == [history.for_people(good)]
+    assert history.fold([good]).of("A").health == "because"

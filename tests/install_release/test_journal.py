@@ -11,8 +11,10 @@ from builder.install_release import journal
 from builder.install_release.errors import DamagedError
 from builder.install_release.host import Host
 from builder.install_release.journal import Transaction
+from builder.install_release.overlay import Change, Content
 
-SAMPLE = Transaction("abc", "prepared", "20251123101212-0123456789ab", "", "", "tester", ({"event": "good", "id": "x"},))
+CHANGE = Change("/etc/cron.d/shop", "cron.d/shop", None, Content("0" * 64, "644"), "releases/x/etc/cron.d/shop", directories=("/etc/cron.d",))
+SAMPLE = Transaction("abc", "prepared", "20251123101212-0123456789ab", "", "", "tester", ({"event": "good", "id": "x"},), (CHANGE,))
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from builder.install_release.who import who
+from builder.install_release.who import account, who
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,9 @@ def test_a_user_has_a_name() -> None:
     """A uid that passwd knows is shown by its name."""
     assert who({}, 0) == "root"
     assert who({}, os.getuid())
+
+
+def test_a_user_has_a_home() -> None:
+    """As passwd says it; of one that is not there nothing is known."""
+    assert account(0) == ("root", "/root")
+    assert account(54321) == ("uid 54321", "")
