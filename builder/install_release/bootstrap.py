@@ -11,11 +11,12 @@ import pwd
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from . import overlay, services
 from .artifact import Artifact
-from .errors import Problem, RefusedError
+from .errors import DamagedError, Problem, RefusedError
 from .host import Host
 from .manifest import Manifest, release_id, to_bytes
 from .overlay import Wanted
@@ -44,8 +45,13 @@ class Needs:
 
 
 def of_artifact(artifact: Artifact, root: str, user: str) -> Needs:
-    """What the release in an artifact needs. Raises ``RefusedError`` for a user who can't be the one."""
-    return needs(artifact.manifest, overlay.rendered(artifact, root), root, user)
+    """What the release in an artifact needs, and to leave the live one and come back to it. Raises ``RefusedError`` for a wrong user."""
+    found = needs(artifact.manifest, overlay.rendered(artifact, root), root, user)
+    with suppress(RefusedError, DamagedError), Host(root) as host:  # before the first release there is none
+        known = {each.command for each in found.privileges}
+        more = (each for each in of_live(host, user).privileges if each.way == "sudo" and each.command not in known)
+        found = replace(found, privileges=(*found.privileges, *more))
+    return found
 
 
 def of_live(host: Host, user: str) -> Needs:

@@ -98,11 +98,11 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
 
 def problems(root: str, left: Side, to: Side) -> tuple[Problem, ...]:
     """What is missing on this host for what ``to`` declares, as far as it can be known before that is unpacked."""
-    if to.manifest is None or not to.manifest.services:
+    if to.manifest is None or not (to.services or left.services):
         return ()
     from . import services
 
-    return services.problems(to.manifest, context(root, left, to), to.etc)
+    return services.problems(to.manifest, context(root, left, to), to.etc, (left.manifest, left.etc) if left.manifest else None)
 
 
 def checks(root: str, left: Side, to: Side, say: Say) -> tuple[Problem, ...]:
@@ -115,11 +115,11 @@ def checks(root: str, left: Side, to: Side, say: Say) -> tuple[Problem, ...]:
 
 
 def revive(host: Host, left: Side, to: Side, changes: Sequence[Change], say: Say) -> tuple[Problem, ...]:
-    """The way back: every service follows to ``to``, whatever another one does. What would not, in words."""
+    """The way back: every service follows to ``to``, whatever another one does, and whatever goes wrong. What would not, in words."""
     try:
         due = actions(left, to, changes)
-    except (OSError, InstallError) as error:
-        return _problems(error)
+    except Exception as error:
+        return problems_of(error)
     problems: list[Problem] = []
     for action in due:
         from . import services
@@ -127,8 +127,8 @@ def revive(host: Host, left: Side, to: Side, changes: Sequence[Change], say: Say
         try:
             for note in services.apply(action, context(host.root, left, to), say):
                 say(note)
-        except (OSError, InstallError) as error:
-            problems += _problems(error)
+        except Exception as error:
+            problems += problems_of(error)
     return tuple(problems)
 
 
@@ -141,6 +141,9 @@ def context(root: str, left: Side, to: Side) -> Context:
     return Context(root, to.id, left.id, manifest.name if manifest else "", user, os.geteuid())
 
 
-def _problems(error: Exception) -> tuple[Problem, ...]:
-    found = error.problems if isinstance(error, InstallError) else ()
-    return found or (Problem("services", f"{error}.", "Look at what runs."),)
+def problems_of(error: Exception) -> tuple[Problem, ...]:
+    """Why a service would not follow."""
+    if isinstance(error, InstallError) and error.problems:
+        return error.problems
+    what = str(error) if isinstance(error, (OSError, InstallError)) else f"unexpected {type(error).__name__}: {error}"
+    return (Problem("services", f"{what}.", "Look at what runs."),)

@@ -96,17 +96,21 @@ def privileged(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Pr
     return tuple({(each.way, each.command, each.path, each.text): each for each in reversed(list(found))}.values())[::-1]
 
 
-def problems(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Problem, ...]:
-    """What speaks against a manifest's services on this host, before anything of the release is here: the preflight's part."""
-    if not manifest.services:
-        return ()
+def problems(manifest: Manifest, context: Context, wanted: Wanted, left: tuple[Manifest, Wanted] | None = None) -> tuple[Problem, ...]:
+    """What speaks against a manifest's services on this host, before anything of the release is here: the preflight's part.
+
+    ``left`` is the release that is live: to stop what only that one has, and to come back to it, takes what it needs.
+    """
     from . import privileges
 
     files = _texts(wanted)
     found = [problem for service in manifest.services for problem in lint(service, files)]
     for service in manifest.services:
         found += [_about(service, problem) for problem in _KINDS[service.kind].problems(service, context, files)]
-    return (*found, *privileges.missing(privileged(manifest, context, wanted), context))
+    needed = privileged(manifest, context, wanted)
+    if left:
+        needed += tuple(each for each in privileged(left[0], context, left[1]) if each.way == "sudo" and each not in needed)
+    return (*found, *privileges.missing(needed, context))
 
 
 def _texts(wanted: Wanted) -> Mapping[str, str]:
