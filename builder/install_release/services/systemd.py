@@ -177,7 +177,8 @@ class _Manager:
         for name in names:
             if self._state(name) not in ("inactive", ""):
                 self._systemctl("stop", name)
-            if self.service.user:
+        if self.service.user:
+            for name in sorted({*names, *self.known}):
                 self._systemctl("disable", name, check=False)
         self._systemctl("daemon-reload")
 
