@@ -1,8 +1,8 @@
 """The flip: one link, and what goes with it. Activating a release and rolling back to one are this same function; the way back is its reverse.
 
-Order (docs/host.md): journal prepared → new files beside the old → switching → files, ``previous``, ``current`` → services → post hooks → health →
-committed → ledger, history → journal idle. A process that is killed anywhere in it leaves a journal from which ``back`` or ``forward`` goes on, as
-often as need be. Signals are held where it must not stop half-way; while services, hooks and the health check are waited for, one leads back.
+Order (docs/host.md): journal prepared → pre hooks → new files beside the old → switching → files, ``previous``, ``current`` → services → post hooks →
+health → committed → ledger, history → journal idle. A process that is killed anywhere in it leaves a journal from which ``back`` or ``forward`` goes
+on, as often as need be. Signals are held, so that it never stops half-way; while hooks, services and health are waited for, one leads back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .history import Event
 from .host import CURRENT, PREVIOUS, RELEASES, Host
 from .journal import Transaction
 from .overlay import Change
-from .serving import Side, UnhealthyError
+from .serving import Side
 from .version import older
 
 Say = Callable[[str], None]
@@ -60,9 +60,9 @@ def flip(host: Host, switch: Switch, say: Say = lambda line: None) -> str:
     with interrupts.held():
         began = False  # whether anything that runs may have been told of it
         try:
+            journal.write(host, transaction)
             with interrupts.let_through():
                 _run_hooks(host, "pre", left if switch.how == "rollback" else to, switch, say)
-            journal.write(host, transaction)
             overlay.prepare(host, transaction.tx, transaction.changes)
             transaction = transaction.step("switching")
             journal.write(host, transaction)
@@ -114,10 +114,10 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
         _set(host, PREVIOUS, transaction.previous)
     here = (host.pointer(CURRENT).id or "") == transaction.before
     lost = tuple(revive()) if here else ()
-    about = {"id": transaction.to, "version": host.version(transaction.to), "who": transaction.who, "tx": transaction.tx}
-    events = list(transaction.events or [{"time": history.now(), "event": "failed", "why": why, **about}])
+    about = _about(transaction, serving.side(host, transaction.to))
+    events = list(transaction.events or [{**about, "event": "failed", "why": why}])
     if lost:
-        events.append({"time": history.now(), "event": "degraded", "why": str(lost[0]), "back": transaction.before, **about})
+        events.append({**about, "event": "degraded", "why": str(lost[0]), "back": transaction.before})
     with suppress(OSError):  # on a full disk: the links count
         history.append_missing(host, transaction.tx, events)
     journal.write(host, None)
@@ -147,7 +147,8 @@ class _Failure:
             return self.error.problems
         if isinstance(self.error, interrupts.Interrupted):
             return (Problem("signal", f"{self.error}.", "Run this again when it may take its time."),)
-        return (Problem("flip", f"{self.error}.", "Nothing that was live has changed. Mend that, then run this again."),)
+        state = "What was live is live again." if self.began else "Nothing that was live has changed."
+        return (Problem("flip", f"{self.error}.", f"{state} Mend that, then run this again."),)
 
     @property
     def log(self) -> tuple[str, ...]:
@@ -155,13 +156,20 @@ class _Failure:
 
     def event(self, transaction: Transaction) -> Event:
         """A line of the history. A release is bad when it was itself what failed: a service, a hook or its health."""
-        manifest, bad = self.to.manifest, self.began and isinstance(self.error, InstallError)
-        about = {"id": transaction.to, "version": manifest.version if manifest else "", "who": transaction.who, "tx": transaction.tx}
-        safe_to = {"safe_to": manifest.rollback_safe_to} if manifest and manifest.rollback_safe_to and (self.began or manifest.hooks) else {}
-        log = {"log": list(self.log)} if self.log else {}
-        first = self.problems[0]
+        bad, first = self.began and isinstance(self.error, InstallError), self.problems[0]
         why = f"{first.where}: {first.what}" if isinstance(self.error, InstallError) else str(self.error)
-        return {"time": history.now(), "event": "bad" if bad else "failed", "why": why, **about, **safe_to, **log}
+        log = {"log": list(self.log)} if self.log else {}
+        return {**_about(transaction, self.to), "event": "bad" if bad else "failed", "why": why, **log}
+
+
+def _about(transaction: Transaction, to: Side) -> Event:
+    """What every event of a flip that is taken back says. If code of the release may have run, the data may be as it leaves them."""
+    event: Event = {"time": history.now(), "id": transaction.to, "who": transaction.who, "tx": transaction.tx}
+    if to.manifest:
+        event["version"] = to.manifest.version
+        if to.manifest.rollback_safe_to and (transaction.state != "prepared" or to.manifest.hooks):
+            event["safe_to"] = to.manifest.rollback_safe_to
+    return event
 
 
 def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) -> NoReturn:
@@ -179,9 +187,9 @@ def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) 
                 if not lost:
                     try:
                         serving.insist(host, failure.left, say)
-                    except UnhealthyError as error:
-                        lost.extend(error.problems)
-                        log.extend(error.log)
+                    except Exception as error:  # whatever it was, the way back goes on to its end
+                        lost.extend(serving.problems_of(error))
+                        log.extend(error.log if isinstance(error, InstallError) else ())
         return lost
 
     try:
@@ -190,10 +198,10 @@ def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) 
         problems.append(Problem("recovery", f"is unfinished: {error}.", "Run install-release recover once that is mended."))
     if not restored:
         problems[0] = Problem(problems[0].where, problems[0].what, f"{CURRENT} may lead to {transaction.to}: run install-release recover.")
+    problems += _unsafe(failure)
     interrupts.ignore()  # one that was held would put its own words in the place of these
     if lost or not restored:
         raise DegradedError("the flip failed, and so did the way back", problems, log) from failure.error
-    problems += _unsafe(failure)
     raise RolledBackError(failure.message, problems, log) from failure.error
 
 
