@@ -273,6 +273,22 @@ def test_an_installer_that_is_killed_while_it_waits(tmp_path: Path, root: Path) 
     check_agrees(root, first.id, "1.0")
 
 
+def test_an_installer_that_is_killed_while_a_hook_runs(tmp_path: Path, root: Path) -> None:
+    """The old release was not touched; that the hook may have changed the data is remembered."""
+    first = install(root, stub.release(tmp_path, "1.0"))
+    hooks = (hook("pre_flip", "sh", "-c", f"echo $$ > {tmp_path}/pid; echo running; exec sleep 1000"),)
+    path = stub.release(tmp_path, "2.0", hooks=hooks, rollback_safe_to="2.0")
+    process = begin(path, root, until="    running")
+    process.kill()
+    process.communicate()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert "undo the activation" in run("recover", "--root", root).stdout
+    check_agrees(root, first.id, "1.0")
+    assert event(root, "failed")["safe_to"] == "2.0"
+    assert run(stub.release(tmp_path, "1.1"), "--root", root).returncode == 3
+    assert run(stub.release(tmp_path, "1.1"), "--root", root, "--unsafe").returncode == 0
+
+
 def test_recovery_at_boot_leaves_what_runs_alone(tmp_path: Path, root: Path) -> None:
     """Link and file go back; the services are started by whoever starts them at boot, from there."""
     first = install(root, stub.release(tmp_path, "1.0"))
