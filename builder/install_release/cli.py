@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -53,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "Run this as the user that the root belongs to." if isinstance(error, PermissionError) else "Mend that, then run this again."
         return _fail(RefusedError("it can't be done", [Problem(str(error.filename or "system"), f"{error.strerror or error}.", remedy)]), as_json)
     except Exception as error:
+        import traceback  # only now: each start would pay for it
+
         with suppress(OSError):
             _write(2, traceback.format_exc().splitlines())
         problem = Problem("bug", "see above.", "Report it, with all that is above.")
