@@ -20,6 +20,7 @@ from .who import account
 if TYPE_CHECKING:
     import subprocess
 
+_GRACE = 5.0  # seconds that a killed process may take to be gone
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -68,10 +69,12 @@ def run(
     keep: int = 64 << 10,
     hear: Callable[[bytes], None] = lambda piece: None,
     leaves: bool = False,
+    errors: bool = True,
 ) -> Done:
     """Run ``command`` for at most ``deadline`` seconds; of its two outputs, the last ``keep`` bytes are kept. ``hear`` gets all, as it comes.
 
-    ``leaves``: it may start a daemon, so what it leaves in its session when it ends by itself goes on. Raises ``OSError`` if it can't start.
+    ``leaves``: it may start a daemon, so what it leaves in its session when it ends by itself goes on. ``errors``: its standard error counts as
+    said. One that may not be killed (root's, by sudo) is not waited for once its time is up. Raises ``OSError`` if it can't start.
     """
     import subprocess  # only now: each start would pay for it
 
@@ -79,7 +82,7 @@ def run(
         list(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
         env=dict(scrubbed() if environment is None else environment),
         cwd=cwd,
         start_new_session=True,
@@ -92,7 +95,8 @@ def run(
         if not (leaves and ended):
             with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
                 os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
         process.stdout.close()
     return Done(process.returncode if ended else None, said.decode("utf-8", "replace"))
 

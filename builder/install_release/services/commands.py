@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import child
 from ..errors import Problem
@@ -48,7 +49,12 @@ class Clock:
 
 def ask(command: Sequence[str], seconds: float = 20.0, **environment: str) -> child.Done:
     """Run ``command`` and see what it says. One that can't be started has status 127."""
-    return _run(command, seconds, environment, leaves=False)
+    return _run(command, seconds, environment)
+
+
+def data(command: Sequence[str], seconds: float, most: int) -> str:
+    """The last ``most`` bytes of what a command writes, without what it says beside."""
+    return _run(command, seconds, {}, keep=most, errors=False).output
 
 
 def act(command: Sequence[str], seconds: float, remedy: str = "", **environment: str) -> str:
@@ -59,9 +65,9 @@ def act(command: Sequence[str], seconds: float, remedy: str = "", **environment:
     return done.output
 
 
-def _run(command: Sequence[str], seconds: float, environment: Mapping[str, str], leaves: bool) -> child.Done:
+def _run(command: Sequence[str], seconds: float, environment: Mapping[str, str], **how: Any) -> child.Done:
     try:
-        return child.run(command, deadline=seconds, environment=child.personal(**environment), leaves=leaves)
+        return child.run(command, deadline=seconds, environment=child.personal(**environment), **how)
     except OSError as error:
         return child.Done(127, f"{command[0]}: {error.strerror}")
 

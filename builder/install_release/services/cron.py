@@ -16,6 +16,7 @@ from .copies import Folder
 from .terms import STOP, Action, Context, Privilege, Say, ServiceError, Staged
 
 _FOLDER = Folder("/etc/cron.d")
+_MOST = 1 << 20  # bytes of a user's table
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -104,10 +105,15 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
 
 
 def _table(program: str, clock: Clock) -> str:
-    """The user's table; "" when there is none. Raises ``ServiceError`` when that can't be told: nothing may be written over."""
-    done = commands.ask([program, "-l"], clock.left)
-    if done.good:
-        return done.output
-    if "no crontab" in done.output:
+    """The user's table; "" when there is none. Raises ``ServiceError`` when it can't be read to the last byte: nothing of it may be lost."""
+    command = [program, "-l"]
+    done = commands.ask(command, clock.left)
+    if not done.good and "no crontab" in done.output:
         return ""
-    raise commands.failure([program, "-l"], done)
+    if not done.good:
+        raise commands.failure(command, done)
+    table = commands.data(command, clock.left, _MOST)
+    if len(table.encode()) >= _MOST or "\ufffd" in table:
+        what = f"holds bytes that are no UTF-8, or more than {_MOST}: it is not written to."
+        raise ServiceError("the crontab stays as it is", [Problem("crontab -l", what, "Correct it: crontab -e")])
+    return table

@@ -56,6 +56,8 @@ def parse(text: str, system: bool) -> tuple[tuple[Line, ...], tuple[str, ...], t
             wrong.append((number, why))
         else:
             lines.append(Line(number, user, rest, line))
+    if "\ufffd" in text:
+        wrong.append((text[: text.index("\ufffd")].count("\n") + 1, "is not UTF-8"))
     if text and not text.endswith("\n"):
         wrong.append((text.count("\n") + 1, "has no line feed at its end: cron ignores such a line"))
     return tuple(lines), tuple(variables), tuple(wrong)

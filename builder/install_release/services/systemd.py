@@ -32,6 +32,8 @@ def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
     if mine and service.unit not in known and not _is_instance(service.unit, known):
         what = f"{service.unit} is none of its files: {', '.join(known) or 'there is no unit among them'}."
         found.append(Problem("config", what, "Name its file in config, or leave config out when the unit is the administrator's."))
+    if service.stop_deadline and service.unit in known:
+        found += _worker_problems(service, known[service.unit])
     drop_ins = {path: text for path, text in mine.items() if not path.endswith(units.SUFFIXES)}
     return (*found, *starting.texts_problems(drop_ins))
 
@@ -43,6 +45,20 @@ def _unit_problems(unit: units.Unit) -> Iterator[Problem]:
     for key in ("Environment", "PassEnvironment"):
         for value in unit.values("Service", key):
             yield from starting.path_problems(where, value)
+
+
+def _worker_problems(service: Service, unit: units.Unit) -> Iterator[Problem]:
+    """systemd must give a worker the time that the recipe does: by default it kills after 90 seconds."""
+    for key, section in (("TimeoutStopSec", "Service"), ("TimeoutSec", "Service")):
+        said = unit.values(section, key)
+        if said:
+            seconds = units.seconds(said[-1])
+            break
+    else:
+        seconds = 90
+    if seconds is not None and seconds < service.stop_deadline:
+        what = f"systemd kills {unit.name} after {seconds:g} s, the recipe's stop_deadline is {service.stop_deadline} s."
+        yield Problem(f"etc/{unit.path}", what, f"Write: TimeoutStopSec={service.stop_deadline}")
 
 
 def _is_instance(name: str, known: Mapping[str, units.Unit]) -> bool:

@@ -92,6 +92,15 @@ def commands(unit: Unit) -> Iterator[tuple[str, list[str], str]]:
             yield key, split(line), f"{key}={line}"
 
 
+def seconds(span: str) -> float | None:
+    """A time span of systemd's (``90``, ``10min``, ``1h 30s``) in seconds; None for what has no end, or can't be read."""
+    units = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0, "ms": 0.001}
+    found = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)", span)
+    if not re.fullmatch(r"(\d+(\.\d+)?\s*[a-z]*\s*)+", span) or any(unit not in units for _, unit in found):
+        return None
+    return sum(float(number) * units[unit] for number, unit in found) or None
+
+
 def split(line: str) -> list[str]:
     """Words, as far as quotes go; a line that can't be split is for the program that reads it to refuse."""
     try:

@@ -111,6 +111,17 @@ def test_a_unit_that_bypasses_bin_run_is_refused() -> None:
     assert second.startswith("PYTHONPATH leads through current/src")
 
 
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [("", True), ("TimeoutStopSec=30", True), ("TimeoutStopSec=10min", False), ("TimeoutStopSec=1h 30s", False), ("TimeoutStopSec=infinity", False)],
+)
+def test_systemd_lets_a_worker_have_its_time(line: str, refused: bool) -> None:
+    """stop_deadline is a promise that TimeoutStopSec has to keep; without it systemd kills after 90 seconds."""
+    text = SERVICE.replace("Type=notify", line)
+    found = reasons("systemd", {"u/shop.service": text}, unit="shop.service", stop_deadline=600)
+    assert [reason.partition("Write: ")[2] for reason in found] == (["TimeoutStopSec=600"] if refused else [])
+
+
 def test_a_unit_that_no_file_has_is_refused() -> None:
     """With files, the unit is one of them; an instance belongs to its template."""
     assert "shop.service is none of its files: x.service" in reasons("systemd", {"u/x.service": SERVICE}, unit="shop.service")[0]
