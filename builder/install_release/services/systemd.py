@@ -7,7 +7,6 @@ leads there. A link that leads nowhere, before the first release or after one th
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -104,6 +103,8 @@ def _meant(line: str) -> str:
     program = next((path for place in ("/usr/lib", "/lib") if os.access(path := f"{place}/systemd/systemd", os.X_OK)), "")
     if unknown is None or not program:
         return ""
+    import difflib  # only now: most units have no such key
+
     items = commands.ask([program, "--dump-configuration-items"]).output
     close = difflib.get_close_matches(unknown[1], sorted(set(re.findall(r"^(\w+)=", items, re.MULTILINE))), 1, 0.8)
     return f'Did you mean "{close[0]}"?' if close else ""
