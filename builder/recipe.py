@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from .errors import Problem, RecipeError
-from .install_release import declared
-from .install_release.declared import KINDS, LONGEST, MOMENTS, TRIGGERS, VERDICTS, Conflict, Copied, Health, Hook, Overlay, Service
+from .install_release import rules
+from .install_release.declared import MOMENTS, TRIGGERS, VERDICTS, Conflict, Copied, Health, Hook, Overlay, Service
 from .install_release.manifest import ENV_KINDS
+from .install_release.rules import KINDS, LONGEST
 from .install_release.spelling import NAME, VERSION, safe_relative
 
 __all__ = ["BuildStep", "Dependencies", "EnvSpec", "HostSpec", "PythonSpec", "Recipe", "SourceSpec", "load"]
@@ -462,10 +463,10 @@ class Recipe:
     env: EnvSpec = _key(_table(EnvSpec), EnvSpec())
     build: tuple[BuildStep, ...] = _key(_several(_table(BuildStep)), ())
     host: HostSpec = _key(_table(HostSpec), HostSpec())
-    overlay: Overlay = _key(_declares(OverlaySpec, _overlay, declared.overlay_problems), Overlay())
-    services: tuple[Service, ...] = _key(_several(_declares(ServiceSpec, _service, declared.service_problems)), ())
-    hooks: tuple[Hook, ...] = _key(_several(_declares(HookSpec, _hook, declared.hook_problems)), ())
-    health: Health = _key(_declares(HealthSpec, _health, declared.health_problems), Health())
+    overlay: Overlay = _key(_declares(OverlaySpec, _overlay, rules.overlay_problems), Overlay())
+    services: tuple[Service, ...] = _key(_several(_declares(ServiceSpec, _service, rules.service_problems)), ())
+    hooks: tuple[Hook, ...] = _key(_several(_declares(HookSpec, _hook, rules.hook_problems)), ())
+    health: Health = _key(_declares(HealthSpec, _health, rules.health_problems), Health())
 
     @property
     def directory(self) -> Path:
@@ -571,7 +572,7 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
         yield Problem("host.linked_files", f"{_shown(path)} is in linked_dirs too.")
     for path in _twice([path for step in recipe.build for path in step.outputs]):
         yield Problem("build", f"{_shown(path)} is an output of two steps.")
-    yield from declared.doubles(recipe.services)
+    yield from rules.doubles(recipe.services)
     if recipe.etc is None:
         named = [("overlay.copied", each.path) for each in recipe.overlay.copied]
         named += [(f"services[{number}].config", path) for number, service in enumerate(recipe.services) for path in service.config]

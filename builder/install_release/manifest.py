@@ -16,7 +16,6 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, get_type_hints
 
-from . import declared
 from .declared import Conflict as Conflict
 from .declared import Copied as Copied
 from .declared import Health as Health
@@ -294,7 +293,10 @@ def _contradictions(m: Manifest) -> list[Problem]:
             check(safe_relative(path), f"requires.{where}", f"{path!r} is not a relative path")
     for key in m.requires.env:
         check(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key), "requires.env", f"{key!r} is no name of a variable")
-    found += declared.contradictions(m.overlay, m.services, m.hooks, m.health, m.rollback_safe_to)
+    if m.services or m.hooks or m.rollback_safe_to or m.health != Health() or m.overlay != Overlay():
+        from . import rules  # only now: each start would pay for it
+
+        found += rules.contradictions(m.overlay, m.services, m.hooks, m.health, m.rollback_safe_to)
     position = 0
     names: set[str] = set()
     ranges: list[tuple[str, Range, int]] = [("installer", m.installer, m.installer.bytes)]

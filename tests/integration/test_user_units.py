@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.install_release.declared import KINDS, Service
+from builder.install_release.declared import Service
+from builder.install_release.rules import KINDS
 from tests.releases import Content, write_release
 
 from .deploy import set_up_by_bootstrap

@@ -15,6 +15,7 @@ from ..manifest import Manifest
 from ..overlay import Wanted
 from . import apache, command, cron, gunicorn, init, logrotate, nginx, staged, supervisord, systemd
 from .decide import decide
+from .masking import mask, mask_all
 from .staged import texts
 from .terms import Action, Check, Context, Kind, Privilege, Say, ServiceError
 
@@ -67,15 +68,15 @@ def run_checks(manifest: Manifest, context: Context, say: Say) -> tuple[Problem,
     """Let every service look at the configuration of the published ``context.release``; all that they say against it. Nothing is live yet."""
     if not manifest.services:
         return ()
-    files = texts(context.etc)
+    files, masked = texts(context.etc), mask(context)
     found = [problem for service in manifest.services for problem in lint(service, files)]
     if found:
-        return tuple(found)
+        return mask_all(found, masked)
     with staged.copy(manifest, context) as copy:
         for service in manifest.services:
             say(f"checking {service.name}: {_KINDS[service.kind].how(service)}")
-            found += [_about(service, problem) for problem in _KINDS[service.kind].check(service, context, copy, say)]
-    return tuple(found)
+            found += [_about(service, each) for each in _KINDS[service.kind].check(service, context, copy, lambda line: say(masked(line)))]
+    return mask_all(found, masked)
 
 
 def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
@@ -86,7 +87,10 @@ def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
 def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     """Do it; what is worth a note. Raises ``ServiceError``. Can be done again; the way back is the same call for the older release."""
     say(str(action))
-    return tuple(f"{action.service.name}: {note}" for note in _KINDS[action.service.kind].apply(action, context, say))
+    try:
+        return tuple(f"{action.service.name}: {note}" for note in _KINDS[action.service.kind].apply(action, context, say))
+    except ServiceError as error:
+        raise ServiceError(error.message, mask_all(error.problems, mask(context))) from None
 
 
 def privileged(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Privilege, ...]:
@@ -110,7 +114,7 @@ def problems(manifest: Manifest, context: Context, wanted: Wanted, left: tuple[M
     needed = privileged(manifest, context, wanted)
     if left:
         needed += tuple(each for each in privileged(left[0], context, left[1]) if each.way == "sudo" and each not in needed)
-    return (*found, *privileges.missing(needed, context))
+    return mask_all((*found, *privileges.missing(needed, context)), mask(context))
 
 
 def _texts(wanted: Wanted) -> Mapping[str, str]:

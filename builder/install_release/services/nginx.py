@@ -137,7 +137,7 @@ def problems(service: Service, context: Context, files: Mapping[str, str]) -> tu
     """nginx is here; the system's runs."""
     if missing := commands.absent("nginx"):
         return missing
-    if not service.user and not _alive(_PID):
+    if not service.user and not _master(_PID):
         return (Problem("", "nginx does not run.", "Let an administrator start it: systemctl start nginx (or service nginx start)."),)
     return ()
 
@@ -161,13 +161,13 @@ def _own(action: Action, context: Context, clock: Clock) -> None:
     pid = _pid_file(mine.get(_main(mine), ""))
     words = [nginx, "-c", main, *_stderr(nginx)]
     if action.verb == STOP:
-        if _alive(pid):
-            os.kill(int(staged.read(pid) or ""), signal.SIGQUIT)  # nginx -s would read a configuration that is half gone
+        if master := _master(pid):
+            os.kill(master, signal.SIGQUIT)  # nginx -s would read a configuration that is half gone
         return
     end = Clock(min(_PATIENCE, clock.left) if _has_manager(context, main) else 0)
-    while not _alive(pid) and end.left:
+    while not _master(pid) and end.left:
         time.sleep(0.1)
-    if _alive(pid):
+    if _master(pid):
         _reload([*words, "-t"], [*words, "-s", "reload"], pid, clock)
     else:
         commands.act(words, clock.left)
@@ -198,12 +198,13 @@ def _reload(test: Sequence[str], reload: Sequence[str], pid: str, clock: Clock) 
 
 def _workers(pid_file: str) -> frozenset[str]:
     """Those that take requests: the master's children but for the ones that are finishing what they have."""
-    pid = (staged.read(pid_file) or "").strip()
-    children = staged.read(f"/proc/{pid}/task/{pid}/children") if pid.isdigit() else None
-    titles = {child: staged.read(f"/proc/{child}/cmdline") or "" for child in (children or "").split()}
+    master = _master(pid_file)
+    children = staged.read(f"/proc/{master}/task/{master}/children") or "" if master else ""
+    titles = {child: staged.read(f"/proc/{child}/cmdline") or "" for child in children.split()}
     return frozenset(child for child, title in titles.items() if "worker process" in title and "shutting down" not in title)
 
 
-def _alive(pid_file: str) -> bool:
+def _master(pid_file: str) -> int:
+    """The process that a pid file names, if it is an nginx; else 0."""
     pid = (staged.read(pid_file) or "").strip()
-    return pid.isdigit() and "nginx" in (staged.read(f"/proc/{pid}/comm") or "")
+    return int(pid) if pid.isdigit() and "nginx" in (staged.read(f"/proc/{pid}/comm") or "") else 0

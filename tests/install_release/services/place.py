@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from builder.install_release import launcher
-from builder.install_release.declared import KINDS, Overlay, Service
+from builder.install_release.declared import Overlay, Service
 from builder.install_release.errors import InstallError, Problem
 from builder.install_release.manifest import Manifest
+from builder.install_release.rules import KINDS
 from builder.install_release.services import Action, Context, apply, run_checks
 from tests.releases import FACTS
 

@@ -302,6 +302,19 @@ def test_all_problems_of_all_services_are_told_at_once(place: Place) -> None:
     assert [problem.partition(":")[0] for problem in problems] == ["services.jobs", "services.logs"]
 
 
+def test_no_secret_is_told(place: Place) -> None:
+    """What a program quotes of its configuration has the key in the place of the value; so has what is said of it by letters."""
+    host = place.root / "shared" / "host.ini"
+    host.write_text("[secrets]\ntoken = sesame-open\n")
+    host.chmod(0o640)
+    place.release({"nginx/sites-available/x.conf": "server { sesame-open on; }\n"})
+    [problem] = place.check(service("nginx", SITES))[0]
+    assert 'unknown directive "@token@"' in problem
+    place.release({"cron.d/x": "0 4 * * * root /srv/x/current/venv/bin/x --token=sesame-open\n"})
+    [problem] = place.check(service("cron", "cron.d/*"))[0]
+    assert problem.endswith("bin/run x --token=@token@")
+
+
 def test_a_check_leaves_nothing(place: Place) -> None:
     """Neither in the staging directory nor in the release."""
     directory = place.release({"nginx/nginx.conf": OWN})

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from builder.install_release.declared import KINDS, Service
+from builder.install_release.declared import Service
 from builder.install_release.manifest import Manifest
+from builder.install_release.rules import KINDS
 from builder.install_release.services import decide
 from tests.releases import FACTS
 
