@@ -95,6 +95,8 @@ class Workshop:
         key = (f"{SHOP.name}-{set_up}", version, "venv")
         if key not in self._artifacts:
             text = self._example(f"{SHOP.name}-{set_up}")
+            if version == UNHEALTHY:
+                text = text.replace("[health]\n", "[health]\ndeadline = 5\n")
             self._artifacts[key] = build(self._recipe(SHOP, version, "venv", text), self.work / "artifacts" / set_up, env=online())
         return self._artifacts[key]
 

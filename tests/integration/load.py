@@ -16,6 +16,7 @@ _SCRIPT = """
 wrk.method = "{method}"
 wrk.body = "{body}"
 {headers}
+delay = function() return {pause} end
 done = function(summary)
     local e = summary.errors
     io.write(string.format('{{"requests": %d, "connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d}}\\n',
@@ -24,6 +25,7 @@ end
 """
 _AGE = 600  # seconds that wrk would go on by itself
 _PATIENCE = 60  # seconds that an answer may take
+_PAUSE = 20  # milliseconds that a user thinks before the next request: what deploys needs processors too
 
 
 @dataclass
@@ -43,7 +45,7 @@ def load(host: Host, url: str, *, connections: int, post: str = "", headers: Map
     given = {**({"Content-Type": "application/x-www-form-urlencoded"} if post else {}), **(headers or {})}
     lines = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in given.items())
     script = f"/tmp/load-{'post' if post else 'get'}.lua"
-    host.run("sh", "-c", 'cat > "$0"', script, input=_SCRIPT.format(method="POST" if post else "GET", body=post, headers=lines))
+    host.run("sh", "-c", 'cat > "$0"', script, input=_SCRIPT.format(method="POST" if post else "GET", body=post, headers=lines, pause=_PAUSE))
     words = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={_AGE}", f"--timeout={_PATIENCE}", f"--script={script}", url]
     process = subprocess.Popen(host.argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     found = Load()
