@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 
 from . import overlay, services
 from .artifact import Artifact
+from .declared import matching
 from .errors import DamagedError, Problem, RefusedError
 from .host import Host
 from .manifest import Manifest, release_id, to_bytes
 from .overlay import Wanted
-from .services import Context, Privilege
+from .services import Context, Privilege, program, unit
 
 DEFAULT_USER = "deploy"
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-_RUNS_AS = re.compile(r"^[ \t]*[Uu]ser[ \t]*=[ \t]*([a-z_][a-z0-9_-]{0,31})[ \t]*$", re.MULTILINE)  # of a unit, or a program of supervisord
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
         manifest.name,
         root,
         user,
-        tuple(account for account in accounts(manifest, texts) if account != user),
+        tuple(account for account in accounts(manifest, texts) if account != user and _USER.fullmatch(account)),
         manifest.requires.linked_dirs,
         manifest.requires.env,
         services.privileged(manifest, context, wanted),
@@ -87,15 +87,20 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
 
 def accounts(manifest: Manifest, texts: Mapping[str, str]) -> tuple[str, ...]:
     """The users that the system's own managers run this release's services as, by what their configuration says; root is none of them. Pure."""
-    from .declared import matching
+    return tuple(dict.fromkeys(user for _, user in runs_as(manifest, texts) if user not in ("", "root")))
 
-    found: list[str] = []
+
+def runs_as(manifest: Manifest, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """For each unit and program of the system's managers that starts something: where it stands, and the user that it names ("" for none)."""
     for service in manifest.services:
         if service.user or service.kind not in ("systemd", "supervisord", "gunicorn"):
             continue
-        for path in sorted({path for pattern in service.config for path in matching(texts, pattern)}):
-            found += _RUNS_AS.findall(texts[path])
-    return tuple(account for account in dict.fromkeys(found) if account != "root")
+        mine = {path: texts[path] for pattern in service.config for path in sorted(matching(texts, pattern))}
+        for each in unit.units(mine).values():
+            if each.values("Service", "ExecStart") and not any(each.values("Service", "DynamicUser")):
+                yield f"etc/{each.path}", "".join(each.values("Service", "User")[-1:])
+        for one in program.parse({path: text for path, text in mine.items() if not path.endswith(unit.SUFFIXES)})[0].programs:
+            yield f"etc/{one.path}", one.options.get("user", "")
 
 
 def _units(manifest: Manifest) -> tuple[str, ...]:

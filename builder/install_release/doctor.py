@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from . import host, overlay, services
+from . import bootstrap, host, overlay, services
 from .errors import Problem
 from .host import Host
 from .services import Context, privileges
@@ -27,7 +27,8 @@ _LOOKED_AT = 500  # files of a home
 class Facts:
     """One host, looked at. ``user`` owns the root, and is in ``groups``; ``keys``: private keys in the user's home, ``unseen``: what of it could not
     be looked at; ``modes``: paths that others can write to, with the mode; ``env_mode``: that of shared/env (0: none); ``sudo``: the commands that
-    the user may run by it; ``wanted``: those that the releases here need; ``missing``: what is not set up for the live one."""
+    the user may run by it; ``wanted``: those that the releases here need; ``missing``: what is not set up for the live one; ``roots``: files of the
+    live one that have something run as root."""
 
     root: str
     user: str
@@ -40,6 +41,7 @@ class Facts:
     sudo: tuple[str, ...]
     wanted: tuple[str, ...]
     missing: tuple[Problem, ...]
+    roots: tuple[str, ...] = ()
 
 
 def gather(opened: Host) -> Facts:
@@ -51,7 +53,7 @@ def gather(opened: Host) -> Facts:
     except KeyError:
         user, home, group = str(uid), "", os.fstat(opened.fd).st_gid
     keys, unseen = private_keys(home)
-    wanted, missing = _services(opened, user, uid)
+    wanted, missing, roots = _services(opened, user, uid)
     env = os.path.join(opened.root, host.SHARED, "env")
     return Facts(
         root=opened.root,
@@ -65,6 +67,7 @@ def gather(opened: Host) -> Facts:
         sudo=_sudo(user, uid),
         wanted=wanted,
         missing=missing,
+        roots=roots,
     )
 
 
@@ -82,6 +85,10 @@ def _roots(facts: Facts) -> Iterator[Problem]:
         if group in _ROOT_GROUPS:
             what = f"{facts.user} is in the group {group}, which is as good as being root."
             yield Problem("user", what, f"gpasswd --delete {facts.user} {group}; what a deployment needs as root, bootstrap lists.")
+    for path in facts.roots:
+        yield Problem(
+            path, "names no user, or root: what it starts from a release runs with every right.", "Write User= (supervisord: user=) into it."
+        )
 
 
 def _wide(facts: Facts) -> Iterator[Problem]:
@@ -154,10 +161,11 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _services(opened: Host, user: str, uid: int) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
-    """The sudo commands that a release needs which is here, and what is not set up for the live one."""
+def _services(opened: Host, user: str, uid: int) -> tuple[tuple[str, ...], tuple[Problem, ...], tuple[str, ...]]:
+    """The sudo commands that a release needs which is here; of the live one, what is not set up for it, and what of it runs as root."""
     wanted: list[str] = []
     missing: tuple[Problem, ...] = ()
+    roots: tuple[str, ...] = ()
     live = opened.current()
     for release in opened.releases():
         manifest = opened.manifest(release)
@@ -166,7 +174,9 @@ def _services(opened: Host, user: str, uid: int) -> tuple[tuple[str, ...], tuple
         wanted += [" ".join(each.command) for each in services.privileged(manifest, context, etc) if each.way == "sudo"]
         if release == live:
             missing = services.problems(manifest, context, etc)
-    return tuple(dict.fromkeys(wanted)), missing
+            texts = {path: file.data.decode("utf-8", "replace") for path, file in etc.files.items()}
+            roots = tuple(where for where, account in bootstrap.runs_as(manifest, texts) if account in ("", "root"))
+    return tuple(dict.fromkeys(wanted)), missing, roots
 
 
 def _sudo(user: str, uid: int) -> tuple[str, ...]:

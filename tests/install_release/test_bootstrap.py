@@ -124,20 +124,25 @@ def test_directories_that_files_are_copied_to(tmp_path: Path) -> None:
 
 
 def test_who_services_run_as() -> None:
-    """The users that units and programs of the system's managers name, each once; root is none, nor whom the user's own managers run."""
+    """What units and programs of the system's managers say; not what the user's own managers run, nor what starts nothing."""
     services = (
         Service("web", "gunicorn", unit="shop.service", config=("systemd/*",)),
         Service("worker", "supervisord", program="worker", config=("supervisor/*",)),
-        Service("own", "systemd", unit="own.service", config=("own",), user=True),
+        Service("own", "systemd", unit="own.service", config=("own.service",), user=True),
     )
     texts = {
         "systemd/shop.service": "[Service]\nUser=shop\n#User=nobody\nExecStart=x\n",
-        "systemd/helper.service": "[Service]\nUser = root\n",
-        "supervisor/w.conf": "[program:worker]\nuser=worker\n[program:other]\nuser=shop\n",
-        "own": "User=mine\n",
-        "else": "User=else\n",
+        "systemd/helper.service": "[Service]\nUser = root\nExecStart=x\n",
+        "systemd/nobody.service": "[Service]\nExecStart=x\n",
+        "systemd/dynamic.service": "[Service]\nDynamicUser=yes\nExecStart=x\n",
+        "systemd/shop.socket": "[Socket]\nListenStream=1\n",
+        "supervisor/w.conf": "[program:worker]\ncommand=x\nuser=worker\n[program:other]\ncommand=x\nuser=shop\n",
+        "own.service": "[Service]\nUser=mine\nExecStart=x\n",
     }
-    assert bootstrap.accounts(replace(FACTS, services=services), texts) == ("shop", "worker")
+    manifest = replace(FACTS, services=services)
+    assert bootstrap.accounts(manifest, texts) == ("shop", "worker")
+    roots = [where for where, user in bootstrap.runs_as(manifest, texts) if user in ("", "root")]
+    assert roots == ["etc/systemd/helper.service", "etc/systemd/nobody.service"]
 
 
 @pytest.mark.parametrize("user", ["root", "de ploy", "deploy;id", "-x", "$(id)"])

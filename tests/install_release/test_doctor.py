@@ -32,6 +32,7 @@ def test_nothing_wrong_is_nothing_said() -> None:
         ({"uid": 0, "user": "root"}, ("belongs to root", "chown")),
         ({"groups": ("deploy", "sudo")}, ("group sudo", "gpasswd --delete deploy sudo")),
         ({"groups": ("docker",)}, ("group docker", "as good as being root")),
+        ({"roots": ("etc/systemd/system/x.service",)}, ("etc/systemd/system/x.service: names no user", "User=")),
         ({"sudo": ("ALL",)}, ("root shell", "Take that line away")),
         ({"sudo": ("/bin/a b", "/usr/bin/vi /etc/x")}, ("/usr/bin/vi /etc/x", "no release here needs")),
         ({"modes": (("/srv/shop", 0o775),)}, ("its group", "chmod go-w /srv/shop")),

@@ -180,7 +180,20 @@ def test_user_has_exactly_the_rights_that_the_script_names(shop: Shop) -> None:
     machine.administrate("sh", input=shop.script)
     assert sorted(machine.administrate("sh", "-c", look).splitlines()) == before
     assert machine.run("sudo", "-n", "true", check=False).returncode == 1
+    machine.systemctl("start", "install-release-shop")  # what comes first after a power cut: here there is nothing to do
     assert json.loads(machine.run(INSTALLER, "doctor", "--json").stdout) == {"problems": []}
+
+
+def test_what_an_ordinary_user_runs_comes_back_after_a_boot(shop: Shop) -> None:
+    """Its crontab starts supervisord, and that the rest. (The system's own managers start what is the system's.)"""
+    if shop.set_up.server:
+        return
+    machine = shop.machine
+    machine.run("supervisorctl", "-c", f"{ROOT}/current/etc/supervisor/supervisord.conf", "shutdown")
+    wait_until(lambda: not shop.workers_of_the_server())
+    machine.administrate("rm", "/run/crond.reboot")  # so that cron takes its own restart for that of the machine
+    machine.systemctl("restart", "cron")
+    wait_until(lambda: shop.ask("/")[0] == 200)
 
 
 def test_doctor_says_what_is_missing_and_what_is_too_much(shop: Shop) -> None:

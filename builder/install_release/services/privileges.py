@@ -52,16 +52,21 @@ def _missing_lines(wanted: Iterable[Privilege], context: Context) -> Iterator[Pr
     if lines and not commands.find("sudo"):
         yield Problem("services", f"sudo is not on this host; {len(lines)} commands need it.", "Install it, or use user = true services.")
         return
-    allowed = granted() if lines else ()
+    other = context.user if os.geteuid() == 0 else ""  # root may ask for somebody else
+    allowed = granted(other) if lines else ()
     for each in lines:  # what is allowed by a wider line, sudo knows; of a program that is yet to be laid down it knows nothing
-        if " ".join(each.command) not in allowed and not commands.ask([_SUDO, "-n", "-l", "--", *each.command]).good:
+        if " ".join(each.command) not in allowed and not commands.ask([*_list(other), "--", *each.command]).good:
             yield Problem(f"services.{each.service}", f"sudo does not let {context.user} run: {' '.join(each.command)}", _REMEDY)
 
 
 def granted(user: str = "") -> tuple[str, ...]:
     """The commands that sudo lets this user run (or another one, if this is root) as it lists them, without escapes; none where it won't say."""
-    done = commands.ask([_SUDO, "-n", "-l", *(["-U", user] if user else [])])
+    done = commands.ask(_list(user))
     return tuple(listed(done.output)) if done.good else ()
+
+
+def _list(user: str) -> list[str]:
+    return [_SUDO, "-n", "-l", *(["-U", user] if user else [])]
 
 
 def listed(text: str) -> Iterator[str]:
