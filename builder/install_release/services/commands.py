@@ -76,7 +76,7 @@ def failure(command: Sequence[str], done: child.Done, remedy: str = "") -> Servi
     """What an operator needs to know of a command that failed."""
     words = " ".join(command)
     if words.startswith(_SUDO) and "password is required" in done.output:
-        remedy = "sudo does not allow that: let an administrator run what install-release bootstrap --print says."
+        remedy = "sudo does not allow that: let an administrator run what install-release bootstrap --print ARTIFACT says."
     return ServiceError("a service did not do what it should", [Problem(words, f"{told(done)}.", remedy)])
 
 

@@ -14,7 +14,7 @@ from .terms import Context, Privilege
 _SUDO = "/usr/bin/sudo"
 _GRANT = re.compile(r"^\s+\([^)]*\)\s+(.*)$")
 _TAGS = re.compile(r"^(?:[A-Z_]+:\s*)+")
-_REMEDY = "Let an administrator run what install-release bootstrap --print says."
+_REMEDY = "Let an administrator run what install-release bootstrap --print ARTIFACT says."
 
 
 def missing(wanted: Iterable[Privilege], context: Context) -> tuple[Problem, ...]:
