@@ -56,7 +56,7 @@ class Shop:
         self.machine, self.set_up = machine, set_up
         self.first, self.second = (workshop.example(set_up.name, version) for version in SHOP.versions)
         if set_up.server:
-            machine.systemctl("start", set_up.server)
+            machine.systemctl("enable", "--now", set_up.server)
         self.script = set_up_by_bootstrap(machine, self.first.path, ROOT)
         self._own_part()
         self.upload = {each.id: machine.copy(each.path, f"{each.id}.tgz") for each in (self.first, self.second)}
@@ -184,16 +184,19 @@ def test_user_has_exactly_the_rights_that_the_script_names(shop: Shop) -> None:
     assert json.loads(machine.run(INSTALLER, "doctor", "--json").stdout) == {"problems": []}
 
 
-def test_what_an_ordinary_user_runs_comes_back_after_a_boot(shop: Shop) -> None:
-    """Its crontab starts supervisord, and that the rest. (The system's own managers start what is the system's.)"""
-    if shop.set_up.server:
-        return
+def test_all_of_it_comes_back_after_a_boot(shop: Shop) -> None:
+    """What was stopped starts again as at a boot: by what the system wants, and by the user's crontab."""
     machine = shop.machine
-    machine.run("supervisorctl", "-c", f"{ROOT}/current/etc/supervisor/supervisord.conf", "shutdown")
+    if shop.set_up.server:
+        machine.systemctl("stop", "shop.socket", "shop.service", shop.set_up.server)
+    else:
+        machine.run("supervisorctl", "-c", f"{ROOT}/current/etc/supervisor/supervisord.conf", "shutdown")
     wait_until(lambda: not shop.workers_of_the_server())
     machine.administrate("rm", "/run/crond.reboot")  # so that cron takes its own restart for that of the machine
     machine.systemctl("restart", "cron")
+    machine.systemctl("start", "multi-user.target")
     wait_until(lambda: shop.ask("/")[0] == 200)
+    assert shop.process()["RELEASE_ID"] == shop.current()
 
 
 def test_doctor_says_what_is_missing_and_what_is_too_much(shop: Shop) -> None:
