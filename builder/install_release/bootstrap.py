@@ -69,6 +69,10 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
     if not _USER.fullmatch(user) or _uid(user) == 0:
         what = f"{user!r} is root, or no name of a user."
         raise RefusedError("refused to let that user deploy", [Problem("user", what, f"Name an ordinary one: --user {DEFAULT_USER}")])
+    if not root.isprintable():
+        raise RefusedError(
+            "refused to write that into a script", [Problem("root", f"{root!r} is no path for a release root.", "Name another: --root DIR")]
+        )
     release = release_id(manifest.commit_time, to_bytes(manifest))
     context = Context(root, release, "", manifest.name, user, _uid(user))
     texts = {path: rendered.data.decode("utf-8", "replace") for path, rendered in wanted.files.items()}
@@ -136,7 +140,7 @@ def sudoers_file(name: str) -> str:
 
 def sudoers_line(user: str, command: Iterable[str]) -> str:
     """One line: exactly this command, exactly these arguments, as root, without a password."""
-    words = " ".join(re.sub(r"([,:=\\*?\[\]! ])", r"\\\1", word) for word in command)
+    words = " ".join(re.sub(r"([,:=\\*?\[\]!^# \t])", r"\\\1", word) for word in command)
     return f"{user} ALL=(root) NOPASSWD: {words}"
 
 

@@ -61,8 +61,8 @@ def test_each_thing_is_said_before_it_is_done() -> None:
 
 def test_sudo_lines_are_exact() -> None:
     """No wildcard, no option of the caller's: what sudo would take for a pattern or a separator is escaped."""
-    line = bootstrap.sudoers_line("deploy", ["/bin/x", "a b", "c,d", "*", "k=v", "http://h:80"])
-    assert line == r"deploy ALL=(root) NOPASSWD: /bin/x a\ b c\,d \* k\=v http\://h\:80"
+    line = bootstrap.sudoers_line("deploy", ["/bin/x", "a b", "c,d", "*", "k=v", "http://h:80", "#1", "^.*$"])
+    assert line == r"deploy ALL=(root) NOPASSWD: /bin/x a\ b c\,d \* k\=v http\://h\:80 \#1 \^.\*$"
 
 
 def test_without_a_command_the_sudo_lines_are_taken_back() -> None:
@@ -151,6 +151,13 @@ def test_users_who_can_not_be_the_one(user: str) -> None:
     with pytest.raises(RefusedError) as refused:
         bootstrap.needs(FACTS, Wanted(), "/srv/shop", user)
     assert refused.value.problems[0].where == "user"
+
+
+def test_a_root_that_would_break_a_line() -> None:
+    """A path that goes on in the next line of a unit or a file of the system's is refused, wherever it comes from."""
+    with pytest.raises(RefusedError) as refused:
+        bootstrap.needs(FACTS, Wanted(), "/srv/shop\nUser=root", "deploy")
+    assert refused.value.problems[0].where == "root"
 
 
 def test_needs_of_a_release_that_declares_nothing() -> None:
