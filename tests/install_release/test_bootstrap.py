@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from builder.install_release.declared import Copied, Overlay, Service
 from builder.install_release.errors import RefusedError
 from builder.install_release.overlay import Rendered, Wanted
 from builder.install_release.services import Privilege
+from tests.conftest import missing
 from tests.releases import FACTS
 
 PRIVILEGES = (
@@ -65,6 +67,16 @@ def test_sudo_lines_are_exact() -> None:
     assert line == r"deploy ALL=(root) NOPASSWD: /bin/x a\ b c\,d \* k\=v http\://h\:80 \#1 \^.\*$"
 
 
+def test_sudo_understands_its_lines(tmp_path: Path) -> None:
+    """visudo takes them, whatever stands in an argument."""
+    if not shutil.which("visudo"):
+        missing("sudo is not installed")
+    file = tmp_path / "lines"
+    file.write_text("".join(f"{bootstrap.sudoers_line('deploy', ['/bin/x', f'a{chr(code)}b'])}\n" for code in range(33, 127)))
+    file.chmod(0o440)
+    subprocess.run(["visudo", "--check", "--quiet", f"--file={file}"], check=True)
+
+
 def test_without_a_command_the_sudo_lines_are_taken_back() -> None:
     """A release that needs none removes what an earlier one was given."""
     found = lines(replace(NEEDS, privileges=()))
@@ -84,7 +96,7 @@ def test_what_lies_in_the_root_is_made_by_its_owner() -> None:
             assert line.startswith("as_user "), line
 
 
-def test_a_line_is_put_into_an_ini_file_once(tmp_path: os.PathLike[str]) -> None:
+def test_a_line_is_put_into_an_ini_file_once(tmp_path: Path) -> None:
     """The word comes first in its key's value; a key or a section that is missing is made; a second time changes nothing."""
     function = "\n".join(lines(NEEDS)).partition("word() {")[2].partition("\n}\n")[0]
     for number, (before, after) in enumerate(
