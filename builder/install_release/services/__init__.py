@@ -7,7 +7,7 @@ One module a kind, each a ``terms.Kind``. ``decide`` is pure; what a kind does, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from ..declared import Service
 from ..errors import Problem
@@ -49,7 +49,7 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 
-def changed_config(before: Wanted, to: Wanted, copied: Iterable[str], laid: Collection[str]) -> frozenset[str]:
+def changed_config(before: Wanted, to: Wanted, copied: Collection[str], laid: Collection[str]) -> frozenset[str]:
     """Paths below etc/ of which bytes or modes differ between two releases, added and removed ones too. Pure.
 
     ``copied``: paths that either release copies; of those only the ones change that the overlay changes on the system: ``laid``.

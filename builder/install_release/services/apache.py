@@ -13,6 +13,7 @@ from .commands import Clock
 from .terms import Action, Context, Privilege, Say, Staged
 
 _ETC = "/etc/apache2"
+_PID = "/run/apache2/apache2.pid"
 _SITES = re.compile(r"(?mi)^\s*Include(?:Optional)?\s+(?:/etc/apache2/)?sites-enabled/\S+\s*$")
 _KEY = re.compile(r"(?mi)^(\s*SSL\w*(?:File|Path)\s+)\"?([^\"\n]+?)\"?\s*$")
 
@@ -105,7 +106,7 @@ def problems(service: Service, context: Context, files: Mapping[str, str]) -> tu
     """apache is here, with the modules that are asked for, and includes our site."""
     if missing := commands.absent("apache2"):
         return missing
-    again = "Let an administrator run what install-release bootstrap --print says."
+    again = "Let an administrator run what install-release bootstrap --print ARTIFACT says."
     found = [
         Problem("modules", f"apache has not enabled {name}.", again)
         for name in service.modules
@@ -113,6 +114,9 @@ def problems(service: Service, context: Context, files: Mapping[str, str]) -> tu
     ]
     if not os.path.exists(f"{_ETC}/sites-enabled/{context.name}.conf"):
         found.append(Problem("", f"apache has not enabled the site {context.name}.", again))
+    pid = (staged.read(_PID) or "").strip()
+    if not pid.isdigit() or not os.path.exists(f"/proc/{pid}"):
+        found.append(Problem("", "apache does not run.", "Let an administrator start it: systemctl start apache2 (or service apache2 start)."))
     return tuple(found)
 
 

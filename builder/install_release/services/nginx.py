@@ -137,7 +137,7 @@ def problems(service: Service, context: Context, files: Mapping[str, str]) -> tu
     """nginx is here; the system's runs."""
     if missing := commands.absent("nginx"):
         return missing
-    if not service.user and not _master(_PID):
+    if not service.user and not _master(_system_pid()):
         return (Problem("", "nginx does not run.", "Let an administrator start it: systemctl start nginx (or service nginx start)."),)
     return ()
 
@@ -147,7 +147,7 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     service, clock = action.service, Clock(action.service.deadline)
     if not service.user:
         nginx = commands.find("nginx") or "/usr/sbin/nginx"
-        _reload(commands.as_root(context, (nginx, "-t")), commands.as_root(context, (nginx, "-s", "reload")), _PID, clock)
+        _reload(commands.as_root(context, (nginx, "-t")), commands.as_root(context, (nginx, "-s", "reload")), _system_pid(), clock)
         return ()
     _own(action, context, clock)
     return ()
@@ -183,6 +183,10 @@ def _has_manager(context: Context, main: str) -> bool:
 def _pid_file(main: str) -> str:
     found = re.search(r"(?m)^\s*pid\s+([^;]+);", main)
     return found[1].strip() if found else _PID
+
+
+def _system_pid() -> str:
+    return _pid_file(staged.read(_MAIN) or "")
 
 
 def _reload(test: Sequence[str], reload: Sequence[str], pid: str, clock: Clock) -> None:

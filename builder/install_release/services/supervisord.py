@@ -151,8 +151,15 @@ def _signals(configuration: program.Configuration, service: Service) -> list[tup
 
 
 def problems(service: Service, context: Context, files: Mapping[str, str]) -> tuple[Problem, ...]:
-    """The system's supervisord is here. One of the user's own may be in the release's environment."""
-    return () if service.user else commands.absent("supervisorctl")
+    """The system's supervisord is here, and runs. One of the user's own may be in the release's environment."""
+    if service.user:
+        return ()
+    configuration, _ = program.parse({_main(): staged.read(_main()) or ""})
+    socket = configuration.sections.get("unix_http_server", {}).get("file", "")
+    if socket and not os.path.exists(socket):
+        remedy = "Let an administrator start it: systemctl start supervisor (or service supervisor start)."
+        return (*commands.absent("supervisorctl"), Problem("", f"supervisord does not run: there is no {socket}.", remedy))
+    return commands.absent("supervisorctl")
 
 
 def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
     mine = staged.mine(service, files)
     known = units.units(mine)
     found = [problem for unit in known.values() for problem in _unit_problems(unit)]
-    if mine and service.unit not in known and not _is_instance(service.unit, known):
+    if mine and service.unit not in {_instance(name, service) for name in known}:
         what = f"{service.unit} is none of its files: {', '.join(known) or 'there is no unit among them'}."
         found.append(Problem("config", what, "Name its file in config, or leave config out when the unit is the administrator's."))
     if service.stop_deadline and service.unit in known:
@@ -60,9 +60,9 @@ def _worker_problems(service: Service, unit: units.Unit) -> Iterator[Problem]:
         yield Problem(f"etc/{unit.path}", what, f"Write: TimeoutStopSec={service.stop_deadline}")
 
 
-def _is_instance(name: str, known: Mapping[str, units.Unit]) -> bool:
-    """Whether ``name`` is ``x@1.service`` of a template ``x@.service``."""
-    return re.sub(r"@[^.]+\.", "@.", name) in known
+def _instance(name: str, service: Service) -> str:
+    """``x@1.service`` for the template ``x@.service``, if that is the service's unit; else ``name``."""
+    return service.unit if re.sub(r"@[^.]+\.", "@.", service.unit) == name else name
 
 
 def how(service: Service) -> str:
@@ -124,7 +124,8 @@ def privileges(service: Service, context: Context, files: Mapping[str, str]) -> 
     ctl, known = commands.program("systemctl"), units.units(staged.mine(service, files))
     for name in sorted(known):
         for place in known[name].wanted:
-            found.append(Privilege(service.name, "link", f"{name} starts at boot", path=f"{_SYSTEM}/{place}/{name}", text=f"../{name}"))
+            enabled = _instance(name, service)
+            found.append(Privilege(service.name, "link", f"{enabled} starts at boot", path=f"{_SYSTEM}/{place}/{enabled}", text=f"../{name}"))
     lines: list[tuple[tuple[str, ...], str]] = [((ctl, "daemon-reload"), "systemd reads all unit files again")]
     for name in _all(service, known):
         verbs: tuple[tuple[str, ...], ...] = (("reset-failed",), ("restart",), ("stop",))
@@ -186,7 +187,7 @@ class _Manager:
             for unit in self.known.values():
                 self._systemctl("link", f"{self.context.live}/{unit.path}")
                 if unit.wanted:
-                    self._systemctl("enable", unit.name, before=("--force",))
+                    self._systemctl("enable", _instance(unit.name, self.service), before=("--force",))
             self._systemctl("daemon-reload")
 
     def _stop(self, names: list[str]) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from builder.install_release.declared import Service
 from builder.install_release.manifest import Manifest
+from builder.install_release.overlay import Rendered, Wanted
 from builder.install_release.rules import KINDS
-from builder.install_release.services import decide
+from builder.install_release.services import changed_config, decide
 from tests.releases import FACTS
 
 
@@ -127,3 +128,14 @@ def test_the_reasons_are_told_in_words() -> None:
     [action] = decide(release(each), release(each, version="2"), frozenset({"systemd/a", "b"}), True)
     assert str(action) == "x: restart (a new release, its environment changed, its configuration changed)"
     assert action.changed == ("systemd/a",)
+
+
+def test_what_changed_between_two_releases() -> None:
+    """Bytes, modes, what came and what went; of copied files only those that the overlay changes on the host: a kept edit is no change."""
+    old = {"same": "1", "edited": "1", "went": "1", "mode": "1", "copied/kept": "1", "copied/laid": "1"}
+    new = {"same": "1", "edited": "2", "came": "1", "mode": "1", "copied/kept": "2", "copied/laid": "2"}
+    before, after = ({path: Rendered(text.encode(), "644") for path, text in files.items()} for files in (old, new))
+    after["mode"] = Rendered(b"1", "755")
+    changed = changed_config(Wanted(before), Wanted(after), ["copied"], {"copied/laid"})
+    assert changed == {"edited", "went", "came", "mode", "copied/laid"}
+    assert changed_config(Wanted(), Wanted(before), (), ()) == set(old)

@@ -65,6 +65,13 @@ def test_a_worker_and_a_unit_of_the_administrators() -> None:
     assert rest == []
 
 
+def test_an_instance_of_a_template() -> None:
+    """The template's file is linked; what is enabled is the instance."""
+    _, rest = asked(service("systemd", "u/*", unit="w@1.service"), {"u/w@.service": SERVICE})
+    links = [f"/etc/systemd/system/w@.service {ETC}/u/w@.service", "/etc/systemd/system/multi-user.target.wants/w@1.service ../w@.service"]
+    assert rest == [f"link {link}" for link in links]
+
+
 def test_a_program_of_the_systems_supervisord() -> None:
     """A pattern of files, and calls about this group and its processes alone."""
     lines, rest = asked(service("supervisord", "supervisor/conf.d/*", program="shop:*"), {"supervisor/conf.d/a.conf": PROGRAM})
