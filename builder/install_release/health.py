@@ -23,7 +23,7 @@ from .who import printable
 
 MOST_BYTES = 64 << 10  # of an answer, its headers included; what follows is not read
 PAUSE = 0.25  # seconds between two attempts
-_MOST_LINES = 40  # of a log
+_MOST_LINES, _MOST_WORDS = 40, 300  # of a log, and characters of one line
 _ROOT = "@root@"
 
 
@@ -61,8 +61,9 @@ def watch(check: Health, directory: str, say: Callable[[str], None] = lambda lin
             what, passes = f"passed: {_attempt(check, release, min(end, began + longest))}", passes + 1
         except _FailedError as failed:
             what, passes = str(failed), 0
-        if log.add(began - start, printable(what)):
-            say(f"health: {printable(what)}")
+        what = printable(what)[:_MOST_WORDS]
+        if log.add(began - start, what):
+            say(f"health: {what}")
         if passes == check.passes:
             return Verdict(True, log.lines())
         if time.monotonic() + PAUSE >= end:

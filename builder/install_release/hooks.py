@@ -11,7 +11,7 @@ from .errors import Problem, RolledBackError
 from .who import printable
 
 _MOST_SHOWN = 256 << 10  # bytes of one hook's output that are passed on as they come
-_TAIL = 20  # lines of it that an error repeats
+_TAIL, _WIDTH = 20, 300  # lines of it that an error repeats, and characters of each
 
 
 class HookError(RolledBackError):
@@ -39,9 +39,9 @@ def run(hooks: Iterable[Hook], launcher: str, tell: Callable[[str], None]) -> No
             raise HookError("a hook failed", [problem]) from None
         lines.end()
         if not done.good:
-            log = tuple(printable(line) for line in done.output.rstrip().splitlines()[-_TAIL:])
+            log = tuple(printable(line)[:_WIDTH] for line in done.output.rstrip().splitlines()[-_TAIL:])
             late = f" (deadline {hook.deadline} s)" if done.status is None else ""
-            what = f"{words} {printable(done.reason)}{late}."
+            what = f"{words} {printable(done.reason)[:_WIDTH]}{late}."
             raise HookError("a hook failed", [Problem(hook.when, what, "Mend that, then run this again.")], log)
 
 

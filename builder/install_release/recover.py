@@ -5,8 +5,9 @@ It runs at the start of every command that changes something. The others only sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from . import durable, flip, history, journal, overlay, serving
 from .errors import InstallError, Problem
@@ -56,12 +57,9 @@ def recover(host: Host, say: Callable[[str], None] = lambda line: None, *, boot:
     if transaction is not None and transaction.state == "committed":
         flip.forward(host, transaction)
     elif transaction is not None:
-        left, to = serving.side(host, transaction.to), serving.side(host, transaction.before)
-
-        def revive() -> Sequence[Problem]:
-            switched = transaction is not None and transaction.state == "switching"
-            return serving.revive(host, left, to, transaction.changes, say) if transaction and switched and not boot else ()
-
+        left, to, changes = serving.side(host, transaction.to), serving.side(host, transaction.before), transaction.changes
+        told = transaction.state == "switching" and not boot  # what runs may have been told of it
+        revive = partial(serving.revive, host, left, to, changes, say) if told else tuple
         problems = flip.back(host, transaction, "interrupted; undone by recovery", revive)
     for each in leftovers(host):
         with host.directory(each.directory) as directory:

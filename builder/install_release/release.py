@@ -37,7 +37,7 @@ from .history import Event, History
 from .host import CURRENT, ENVS, RELEASES, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Conflict, Manifest
-from .overlay import Wanted
+from .overlay import OverlayError, Wanted
 from .plan import Intent, Live, Plan, Step
 from .prune import Pruned
 from .recover import Recovered
@@ -120,6 +120,8 @@ def changing(order: Order, create: bool = False, *, boot: bool = False, told: Ca
                 what = f"{error.strerror or error} ({error.filename or host.root})."
                 remedy = "Mend that, then run install-release recover."
                 raise DegradedError("recovery could not be finished", [Problem("recovery", what, remedy)]) from None
+            except OverlayError as error:
+                raise DegradedError("recovery could not be finished", error.problems) from None
             try:
                 yield host
             except interrupts.Interrupted as stop:

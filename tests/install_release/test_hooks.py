@@ -59,6 +59,7 @@ def test_one_that_does_not_end_is_killed(launcher: str, program: str) -> None:
     assert "did not end in time and was killed" in caught.value.problems[0].what
     assert "(deadline 1 s)" in caught.value.problems[0].what
     assert len(caught.value.log) <= 20
+    assert all(len(line) <= 300 for line in caught.value.log)
 
 
 def test_a_flood_is_not_passed_on_for_ever(launcher: str) -> None:

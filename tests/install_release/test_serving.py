@@ -175,6 +175,19 @@ def test_a_hook_after_the_flip_that_fails_leads_back(tmp_path: Path, root: Path)
     assert past(root).of(id_of(path)).state == "bad"
 
 
+@pytest.mark.parametrize("when", ["pre_flip", "post_flip"])
+def test_an_edit_while_it_is_under_way_is_not_lost(tmp_path: Path, root: Path, when: str) -> None:
+    """An operator at work on the same file (here: a hook is): link and process are of the old release, the file is as he left it; that is said."""
+    first = install(root, stub.release(tmp_path, "1.0"))
+    edit = hook(when, "sh", "-c", f"echo edited > {tmp_path}/system/stub.conf; test {when} = pre_flip")
+    with pytest.raises(RolledBackError) as caught:
+        install(root, stub.release(tmp_path, "1.1", hooks=(edit,)))
+    assert any("stub.conf" in problem.what for problem in caught.value.problems if problem.where == "etc"), caught.value.problems
+    assert (live(root), config(root)) == (first.id, "edited")
+    assert asked(root)[0] == first.id
+    assert (journal_state(root), temporary_files(root)) == ("idle", [])
+
+
 def degrade(tmp_path: Path, root: Path) -> str:
     """Upgrade to a release whose last hook breaks what the way back needs; the id of the old one."""
     first = install(root, stub.release(tmp_path, "1.0"))
