@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import encodings.utf_8_sig  # noqa: F401 - another user may not be allowed to read this interpreter's library when it is wanted
 import os
 import pickle
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +127,8 @@ def as_user(user: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
                 answer = (False, (type(error), error.message, error.problems))
             with os.fdopen(write, "wb") as pipe:
                 pickle.dump(answer, pipe)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(0)
     os.close(write)
