@@ -29,6 +29,7 @@ RELEASES, ENVS, SHARED, BIN, STATE = "releases", "envs", "shared", "bin", ".inst
 STAGING, ENV_TABLES = f"{STATE}/staging", f"{STATE}/envs"
 CURRENT, PREVIOUS, REVISIONS = "current", "previous", "revisions.log"
 JOURNAL, HISTORY, LOCK = "journal.json", "history.jsonl", "lock"
+LEDGER, BLOBS = "ledger.json", f"{STATE}/overlay"
 LEASE, TABLES, RELEASE_JSON, INSTALL_JSON = ".lease", ".tables", "release.json", "install.json"
 _SCAFFOLD = ((RELEASES, 0o755), (ENVS, 0o755), (SHARED, 0o755), (BIN, 0o755), (STATE, 0o750), (STAGING, 0o700), (ENV_TABLES, 0o750))
 _ENV_KEY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{3,127}")

@@ -19,7 +19,7 @@ from .errors import Problem, RefusedError
 from .host import INSTALL_JSON, LEASE, RELEASE_JSON, RELEASES, SHARED, STAGING, Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
-from .overlay.render import Rendered
+from .overlay import Rendered
 from .table import Entry, Segment
 from .unpack import Destination, unpack
 

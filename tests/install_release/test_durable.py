@@ -159,3 +159,38 @@ durable.sync_tree(os.open({str(tmp_path / "t")!r}, durable.DIRECTORY))
     assert sorted(order) == ["t", "t/a", "t/a/b", "t/a/b/f", "t/g"]
     assert order.index("t/a/b/f") < order.index("t/a/b") < order.index("t/a") < order.index("t")
     assert order.index("t/g") < order.index("t")
+
+
+def test_a_synced_file_takes_the_place_of_what_a_killed_process_left(tmp_path: Path, here: int) -> None:
+    """With exactly its mode and group; a link that waits there is removed, and not followed."""
+    (tmp_path / "victim").write_text("victim")
+    (tmp_path / "new").symlink_to("victim")
+    durable.create_synced(here, "new", b"data", 0o640, os.getegid())
+    durable.create_synced(here, "new", b"other", 0o604)
+    assert (tmp_path / "new").read_bytes() == b"other"
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o604
+    assert (tmp_path / "victim").read_text() == "victim"
+
+
+def test_replace_takes_the_place_of_what_is_there(tmp_path: Path, here: int) -> None:
+    """The same inode, under the other name; nothing of the old one is left."""
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(name)
+    inode = (tmp_path / "new").stat().st_ino
+    durable.replace(here, "new", "old")
+    with pytest.raises(FileNotFoundError):
+        durable.replace(here, "new", "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert ((tmp_path / "old").read_text(), (tmp_path / "old").stat().st_ino) == ("new", inode)
+
+
+def test_remove_directory_takes_only_an_empty_one(tmp_path: Path, here: int) -> None:
+    """One with something in it stays, an absent one is gone already; a file is no directory."""
+    (tmp_path / "full/below").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    assert not durable.remove_directory(here, "full")
+    assert not durable.remove_directory(here, "file")
+    assert durable.remove_directory(here, "absent")
+    (tmp_path / "full/below").rmdir()
+    assert durable.remove_directory(here, "full")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

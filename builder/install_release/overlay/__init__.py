@@ -10,16 +10,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from ..host import STATE, Host
+from ..host import BLOBS, LEDGER, STATE, Host
 from ..manifest import Conflict, Manifest
-from . import aside, laying, ledger, proposal
-from .change import Change, Content, OverlayError, Proposal, Verdict
-from .proposal import Question
-from .render import Rendered, Wanted
-from .wanted import published, rendered
+from .change import Change, Content, OverlayError, Proposal, Rendered, Verdict, Wanted
 
-__all__ = ["Change", "Content", "OverlayError", "Proposal", "Rendered", "Verdict", "Wanted", "published", "rendered"]
+if TYPE_CHECKING:
+    from ..artifact import Artifact
+
+__all__ = ["Change", "Content", "OverlayError", "Proposal", "Rendered", "Verdict", "Wanted"]
+
+# Whatever most releases have no use for is imported where it is used: each start would pay for it.
+
+
+def rendered(artifact: Artifact, root: str) -> Wanted:
+    """The etc/ of an artifact, rendered in memory with the values of the host at ``root`` (which need not exist).
+
+    ``Wanted.problems`` has what is missing or malformed, for the preflight. Raises ``ArtifactError`` for a damaged layer.
+    """
+    if not any(layer.kind == "etc" for layer in artifact.manifest.layers):
+        return Wanted()
+    from . import wanted
+
+    return wanted.rendered(artifact, root)
+
+
+def published(host: Host, release: str) -> Wanted:
+    """The etc/ of an installed release, as it was rendered when it was staged. Raises ``DamagedError`` for what no release has there."""
+    from . import wanted
+
+    return wanted.published(host, release)
 
 
 def propose(host: Host, manifest: Manifest, release: str, wanted: Wanted, answers: Sequence[Conflict] = (), back: bool = False) -> Proposal:
@@ -28,8 +49,13 @@ def propose(host: Host, manifest: Manifest, release: str, wanted: Wanted, answer
     ``answers``: what the operator said (--etc); they go before the recipe's ``on_conflict``. ``back``: it is a rollback, and refuses for no
     conflict: what was there is put back, an edit that gives way is saved beside it. Raises ``DamagedError`` for a damaged ledger.
     """
-    blobs = frozenset(host.names(ledger.BLOBS))
-    return proposal.propose(Question(host.root, manifest, release, ledger.read(host), blobs, answers, back), wanted)
+    if not (manifest.overlay.copied or answers or _used(host)):
+        return Proposal()
+    from . import ledger, proposal
+
+    kept = frozenset(f"{BLOBS}/{name}" for name in host.names(BLOBS))
+    question = proposal.Question(host.root, manifest, release, ledger.read(host), kept, answers, back)
+    return proposal.propose(question, wanted)
 
 
 def survey(root: str, manifest: Manifest, release: str, wanted: Wanted, answers: Sequence[Conflict] = ()) -> Proposal:
@@ -37,12 +63,16 @@ def survey(root: str, manifest: Manifest, release: str, wanted: Wanted, answers:
     if os.access(os.path.join(root, STATE), os.R_OK | os.X_OK):
         with Host(root) as host:
             return propose(host, manifest, release, wanted, answers)
-    return proposal.propose(Question(os.path.realpath(root), manifest, release, ledger.Ledger(), answers=answers), wanted)
+    if not (manifest.overlay.copied or answers):
+        return Proposal()
+    from . import ledger, proposal
+
+    return proposal.propose(proposal.Question(os.path.realpath(root), manifest, release, ledger.Ledger(), answers=answers), wanted)
 
 
 def show(root: str, manifest: Manifest, proposal: Proposal, wanted: Wanted) -> tuple[Verdict, ...]:
     """What ``proposal`` would change, with unified diffs, linked files included; without what is left as it is, and without secrets."""
-    from . import showing  # only now: a flip needs no diffs
+    from . import showing
 
     if os.access(os.path.join(root, STATE), os.R_OK | os.X_OK):
         with Host(root) as host:
@@ -52,6 +82,8 @@ def show(root: str, manifest: Manifest, proposal: Proposal, wanted: Wanted) -> t
 
 def places(manifest: Manifest, wanted: Wanted) -> tuple[str, ...]:
     """The directories of the system that files are copied to, without those below others: the deploying user must be able to write there."""
+    from . import proposal
+
     found = {os.path.dirname(path) for path in proposal.copies(manifest.overlay, wanted.files)}
     return tuple(sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found)))
 
@@ -63,6 +95,8 @@ def laid(changes: Iterable[Change]) -> frozenset[str]:
 
 def set_aside(changes: Sequence[Change]) -> tuple[str, ...]:
     """What is put beside files by these changes, in words for the log."""
+    from . import aside
+
     new = [change for change in changes if change.beside and change.new is not None and change.old != change.new]
     return tuple(
         f"the edit of {each.beside} is saved as {each.path}"
@@ -74,31 +108,57 @@ def set_aside(changes: Sequence[Change]) -> tuple[str, ...]:
 
 def prepare(host: Host, tx: str, changes: Sequence[Change]) -> None:
     """Step 6: keep what is there, write what will be there beside it, all synced. Raises before anything is live; then call ``restore``."""
-    laying.prepare(host, tx, changes)
+    if changes:
+        from . import laying
+
+        laying.prepare(host, tx, changes)
 
 
 def switch(host: Host, tx: str, changes: Sequence[Change]) -> None:
     """Step 8: each file is looked at once more, then replaced by a rename. Raises ``OverlayError`` or ``OSError``; then call ``restore``."""
-    laying.switch(changes, tx)
+    if changes:
+        from . import laying
+
+        laying.switch(changes, tx)
 
 
 def restore(host: Host, tx: str, changes: Sequence[Change]) -> tuple[str, ...]:
     """The way back, wherever ``prepare`` or ``switch`` stopped; can be done again and again. What could not be put back, in words:
     a file that somebody else has changed meanwhile stays. Raises ``OSError`` when the disk won't have it, ``InstallError`` when it is damaged."""
+    if not changes:
+        return ()
+    from . import laying
+
     return laying.restore(host, tx, changes)
 
 
 def commit(host: Host, tx: str, changes: Sequence[Change], release: str, before: str) -> None:
     """Write the ledger, durably, before the journal says idle: ``release`` is laid down, in the place of ``before`` ("" for none).
     Can be done again and again."""
-    laying.commit(host, tx, changes, release, before)
+    if changes or _used(host):
+        from . import laying
+
+        laying.commit(host, tx, changes, release, before)
 
 
 def leftovers(host: Host, tx: str = "") -> tuple[str, ...]:
     """What a dead transaction left (any but the live ``tx``), as absolute paths."""
+    if not _used(host):
+        return ()
+    from . import laying
+
     return laying.leftovers(host, tx)
 
 
 def clear(host: Host) -> tuple[str, ...]:
     """Remove it, once no transaction is under way; what was removed."""
+    if not _used(host):
+        return ()
+    from . import laying
+
     return laying.clear(host)
+
+
+def _used(host: Host) -> bool:
+    """Whether anything was ever laid down from here, or was about to be."""
+    return not {LEDGER, os.path.basename(BLOBS)}.isdisjoint(host.names(STATE))

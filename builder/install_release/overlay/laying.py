@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from .. import durable
 from ..errors import DamagedError, InstallError, Problem
-from ..host import STATE, Host
+from ..host import BLOBS, STATE, Host
 from . import aside, ledger, place
 from .change import Change, Content, OverlayError
-from .ledger import BLOBS, Laid, Ledger, Left
+from .ledger import Laid, Ledger, Left
 
 
 def prepare(host: Host, tx: str, changes: Sequence[Change]) -> None:
@@ -178,7 +178,7 @@ def _next(host: Host, past: Ledger, tx: str, changes: Sequence[Change], release:
     files = {c.path: Laid(c.etc, c.laid, release, c.before, c.beside) for c in changes if c.laid is not None}
     left = {name: files for name, files in past.left.items() if name != before and host.has_release(name)}
     if before and before != release:
-        left[before] = {change.path: Left(change.old, change.before) for change in changes if not (change.beside or change.alone)}
+        left[before] = {change.path: Left(change.old, change.before, change.beside) for change in changes if not change.alone}
     made = {directory for change in changes if change.old != change.new for directory in change.directories}
     return Ledger(tx, release, files, left, tuple(sorted(made | set(past.directories))))
 

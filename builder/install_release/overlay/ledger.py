@@ -13,12 +13,11 @@ from typing import Any
 
 from .. import durable
 from ..errors import DamagedError, Problem
-from ..host import STATE, Host
+from ..host import LEDGER, STATE, Host
 from ..manifest import canonical
 from ..seal import seal, unseal
 from .change import Content, content_from_json
 
-LEDGER, BLOBS = "ledger.json", f"{STATE}/overlay"
 _FORMAT = 1
 _MOST = 32 << 20
 
@@ -36,10 +35,11 @@ class Laid:
 
 @dataclass(frozen=True)
 class Left:
-    """A file when its release was left: what was there, and what had been there before any release came."""
+    """A file when its release was left: what was there, and what had been there before any release came. ``beside``: see ``Change``."""
 
     live: Content | None
     before: Content | None
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def _from_json(value: Any) -> Ledger:
     if value["format"] != _FORMAT or set(value) != names | {"format"}:
         raise ValueError("it is of another format than this installer knows")
     files = {path: Laid(**{**laid, **_contents(laid, "content", "before")}) for path, laid in value["files"].items()}
-    left = {release: {path: Left(**_contents(file, "live", "before")) for path, file in found.items()} for release, found in value["left"].items()}
+    left = {
+        release: {path: Left(**{**file, **_contents(file, "live", "before")}) for path, file in found.items()}
+        for release, found in value["left"].items()
+    }
     return Ledger(value["tx"], value["release"], files, left, tuple(value["directories"]))
 
 

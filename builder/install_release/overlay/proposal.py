@@ -8,30 +8,30 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import Problem
-from ..host import RELEASES
+from ..host import BLOBS, RELEASES
 from ..manifest import Conflict, Manifest, Overlay
 from . import aside, decide, place
-from .change import Change, Content, OverlayError, Proposal, Verdict
-from .decide import KEEP, Case, Decision
-from .ledger import BLOBS, Laid, Ledger, Left
-from .place import Seen
-from .render import Rendered, Wanted
+from .change import Change, Content, OverlayError, Proposal, Rendered, Verdict, Wanted
+from .decide import BESIDE, KEEP, Case, Decision
+from .ledger import Laid, Ledger, Left
+from .words import Story, words
 
 _MOST_FILES = 1000
 
 
 @dataclass(frozen=True)
 class Question:
-    """A release that may become live at ``root``; ``blobs``: whose bytes are kept; ``answers``: of the operator; ``back``: it is a rollback."""
+    """A release that may become live at ``root``; ``kept``: bytes that are, as sources; ``answers``: of the operator; ``back``: it is a rollback."""
 
     root: str
     manifest: Manifest
     release: str
     ledger: Ledger
-    blobs: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
     answers: Sequence[Conflict] = ()
     back: bool = False
 
@@ -83,9 +83,12 @@ def propose(question: Question, wanted: Wanted) -> Proposal:
     for path, laid in sorted(ledger.files.items()):
         if laid.beside and path not in decided:
             _decide_aside(draft, question, path, laid)
+    for path, left in sorted(question.left.items()):
+        if left.beside in draft.decisions and path not in decided and path not in ledger.files:
+            _restore_aside(draft, question, path, left)
     known = [(change.etc, change.path) for change in draft.changes] + [(each.etc, each.path) for each in draft.verdicts]
     for answer in question.answers:
-        if not any(decide.matches(answer, etc, path) for etc, path in known):
+        if answer.path != "**" and not any(decide.matches(answer, etc, path) for etc, path in known):
             problem = Problem("--etc", f"{answer.path} is no file that is copied.", "Name one as the plan does, below etc/ or by its absolute path.")
             draft.refusals.append(problem)
     refusals = {problem.what: problem for problem in reversed(draft.refusals)}  # one of a directory is that of each file in it: told once
@@ -134,7 +137,7 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
     before = laid.before if laid else seen.content
     claim = claim if claimed else before
     case = Case(base, seen.content, claim, _target(question, claim, left))
-    decision = decide.decide(case, policy)
+    decision = decide.decide(case, policy if claimed or policy != BESIDE else KEEP)  # what comes back has no other version to put beside
     if not claimed and decision.kind in ("new", "changed"):
         decision = replace(decision, kind="restored")
     draft.decisions[path] = (decision, claim)
@@ -149,16 +152,18 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
         edited=seen.content != base,
         directories=seen.missing if decision.put is not None and decision.put != seen.content else (),
     )
-    draft.verdicts.append(Verdict(path, etc, decision.kind, _words(question, case, seen, decision, claimed, policy)))
+    made = seen.missing[0] if seen.missing else ""
+    story = Story(case, seen.modified, question.version, claimed, made)
+    draft.verdicts.append(Verdict(path, etc, decision.kind, words(story, decision, policy)))
     if decision.kind == "conflict":
-        edited = _edited(case, seen)
-        how = f"and {question.version} changes it." if claimed else f"and {question.version} has it no more."
-        draft.refuse(
-            f"{path} {edited}, {how}", f"Decide: --etc {etc}=keep-local, =take-new or =beside (without a path: for all). config-diff shows it."
-        )
+        how = f"Decide: --etc {etc}=keep-local, =take-new or =beside (without a path: for all). config-diff shows it."
+        draft.refuse(f"{path} {story.conflict}.", how)
     if decision.save or decision.beside:
-        _put_aside(draft, question, change, seen, decision, claim)
-    _check(draft, question, change, seen)
+        _put_aside(draft, question, change, decision, claim)
+    _check(draft, change, seen.writable)
+    if change.old != change.new and change.source.startswith(BLOBS) and change.source not in question.kept:
+        remedy = f"Put it there by hand; then say --etc {etc}=keep-local."
+        draft.refuse(f"what was at {path} before is not in {BLOBS}/ any more.", remedy)
     draft.changes.append(change)
 
 
@@ -166,7 +171,7 @@ def _target(question: Question, claim: Content | None, left: Left | None) -> Con
     """What shall be there: what was there when the release was left; else, or when the bytes of that are gone, what it lays down."""
     if left is None or left.live is None:
         return claim if left is None else None
-    here = left.live.sha256 in question.blobs or (claim is not None and claim.sha256 == left.live.sha256)
+    here = f"{BLOBS}/{left.live.sha256}" in question.kept or (claim is not None and claim.sha256 == left.live.sha256)
     return left.live if here else claim
 
 
@@ -178,96 +183,75 @@ def _source(question: Question, etc: str, claim: Content | None, put: Content | 
     return f"{BLOBS}/{put.sha256}"
 
 
-def _put_aside(draft: _Draft, question: Question, main: Change, seen: Seen, decision: Decision, claim: Content | None) -> None:
+def _put_aside(draft: _Draft, question: Question, main: Change, decision: Decision, claim: Content | None) -> None:
     """The second file: the edit that gives way, or the release's file that does not."""
-    content = seen.content if decision.save else claim
+    content = main.old if decision.save else claim
     assert content is not None
     path = (aside.saved if decision.save else aside.offered)(main.path, content.sha256)
-    kind = "saved" if decision.save else "beside"
     source = f"{BLOBS}/{content.sha256}" if decision.save else f"{RELEASES}/{question.release}/etc/{main.etc}"
     try:
-        there = place.look(path, question.root).content
+        seen = place.look(path, question.root)
     except OverlayError as error:
         draft.refusals += error.problems
         return
+    there = seen.content
     if there is not None and there.sha256 != content.sha256:
         draft.refuse(f"{path} is in the way, and holds something else.", "Move it away.")
-    words = f"the edit of this host to {main.path}" if decision.save else f"what {question.version} has for {main.path}"
-    draft.verdicts.append(Verdict(path, main.etc, kind, words))
-    draft.changes.append(Change(path, main.etc, there, there or content, source, laid=content, beside=main.path, directories=main.directories))
+    kind = "saved" if decision.save else "beside"
+    told = f"the edit of this host to {main.path}" if decision.save else f"what {question.version} has for {main.path}"
+    draft.verdicts.append(Verdict(path, main.etc, kind, told))
+    change = Change(path, main.etc, there, there or content, source, laid=content, beside=main.path, directories=seen.missing)
+    _check(draft, change, seen.writable)
+    draft.changes.append(change)
+
+
+def _needed(draft: _Draft, path: str, main: str, content: Content) -> bool:
+    """Whether a second file says what is not in the first one: an edit that is not there, or what the release has where an edit is kept."""
+    decision, claim = draft.decisions.get(main, (Decision("kept", None), None))
+    if decision.put is not None and decision.put.sha256 == content.sha256:
+        return False
+    return aside.is_saved(path, main) or (claim is not None and claim.sha256 == content.sha256)
+
+
+def _restore_aside(draft: _Draft, question: Question, path: str, left: Left) -> None:
+    """A second file that was there when the release was left."""
+    main, content = left.beside, left.live
+    if content is None or f"{BLOBS}/{content.sha256}" not in question.kept or not _needed(draft, path, main, content):
+        return
+    with suppress(OverlayError):
+        seen = place.look(path, question.root)
+        if seen.content is None and seen.writable:
+            etc = next(change.etc for change in draft.changes if change.path == main)
+            draft.verdicts.append(Verdict(path, etc, "restored", f"it lay beside {main} when {question.version} was left"))
+            source = f"{BLOBS}/{content.sha256}"
+            draft.changes.append(Change(path, etc, None, content, source, laid=content, beside=main, directories=seen.missing))
 
 
 def _decide_aside(draft: _Draft, question: Question, path: str, laid: Laid) -> None:
     """A second file of an earlier release: it goes when it says nothing new any more. One that somebody has edited stays, and is nobody's."""
-    decision, claim = draft.decisions.get(laid.beside, (Decision("kept", None), None))
-    if aside.is_saved(path, laid.beside):
-        needed = decision.put is None or decision.put.sha256 != laid.content.sha256
-    else:
-        needed = decision.kind in ("kept", "beside", "conflict") and claim is not None and claim.sha256 == laid.content.sha256
     try:
-        live = place.look(path, question.root).content
+        seen = place.look(path, question.root)
     except OverlayError:  # what stands there now is not ours
-        live, needed = None, True
-    put = live if needed or live != laid.content else None
+        return
+    live = seen.content
+    put = None if live == laid.content and not _needed(draft, path, laid.beside, laid.content) else live
     ours = laid.content if put == laid.content and laid.beside in draft.decisions else None
-    draft.changes.append(Change(path, laid.etc, live, put, laid=ours, beside=laid.beside))
-    if live is not None and put is None:
+    change = Change(path, laid.etc, live, put, laid=ours, beside=laid.beside)
+    _check(draft, change, seen.writable)
+    draft.changes.append(change)
+    if put != live:
         draft.verdicts.append(Verdict(path, laid.etc, "removed", f"it lay beside {laid.beside}, and is needed no more"))
 
 
-def _check(draft: _Draft, question: Question, change: Change, seen: Seen) -> None:
-    """Whether this user can do it."""
+def _check(draft: _Draft, change: Change, writable: bool) -> None:
+    """Whether this user can do it, and undo it."""
     if change.old == change.new:
         return
-    if not seen.writable:
+    if not writable:
         where = os.path.dirname(change.directories[0] if change.directories else change.path)
-        remedy = (
-            "Copy to a directory of its own, which the script of install-release bootstrap --print makes for this user; or link, and copy nothing."
-        )
+        remedy = "Copy to a directory of its own, which the script of install-release bootstrap --print makes for this user; or copy nothing."
         draft.refuse(f"{where} can't be written by this user.", remedy)
     mine = (-1, os.getegid(), *os.getgroups())
     for group in {content.group for content in (change.old, change.new) if content is not None and os.geteuid() != 0}.difference(mine):
         what = f"{change.path} belongs to group {group}, of which this user is no member: neither the new file nor the old one, put back, could."
         draft.refuse(what, "Make this user a member of it, or give the file another group (chgrp).")
-    if change.source.startswith(BLOBS) and change.new is not None and change.new.sha256 not in question.blobs:
-        what = f"what was at {change.path} before is not in {BLOBS}/ any more."
-        draft.refuse(what, f"Put it there by hand; then say --etc {change.etc}=keep-local.")
-
-
-def _edited(case: Case, seen: Seen) -> str:
-    if case.live is None:
-        return "was removed here"
-    if case.base is None:
-        return f"was here already, of {seen.modified}"
-    if case.live.sha256 == case.base.sha256:
-        return f"has another mode here ({case.base.mode} → {case.live.mode})"
-    return f"was edited here on {seen.modified}"
-
-
-def _words(question: Question, case: Case, seen: Seen, decision: Decision, claimed: bool, policy: str) -> str:
-    """Why, for people."""
-    version, edited = question.version, _edited(case, seen)
-    kind = decision.kind
-    gone = "" if claimed else f"{version} has it no more"
-    if kind == "kept":
-        if case.base == case.claim:
-            return f"{edited}, and not changed by {version}: it stays"
-        if case.live == case.target:
-            return f"as it was when {version} was left"
-        return f"{edited}, and {'changed by ' + version if claimed else gone}: it stays ({policy})"
-    if kind == "beside":
-        return f"{edited}, and changed by {version}: it stays, and the new one is put beside it"
-    if kind == "conflict":
-        return f"{edited}, and {'changed by ' + version if claimed else gone}: decide with --etc keep-local|take-new|beside"
-    words = []
-    if decision.save:
-        words.append(f"{edited}; the edit is saved beside it")
-    if kind == "restored" and claimed:
-        words.append(f"as it was when {version} was left")
-    elif kind == "restored":
-        words.append(f"{gone}: what was there before comes back")
-    elif kind == "removed":
-        words.append(gone or f"as it was when {version} was left")
-    if seen.missing and case.target is not None:
-        words.append(f"{seen.missing[0]} is made")
-    return "; ".join(words)

@@ -8,36 +8,14 @@ placeholders, and stay. All else stays: ``@@``, ``@app``, ``a@b.c``, ``@NAME@``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from ..errors import Problem
+from .change import Rendered
 from .values import FILE, Values
 
 MOST = 4 << 20  # bytes of one file
 _PLACEHOLDER = re.compile(rb"@([a-z][a-z0-9_]*)@")
 _TOUCHES = re.compile(rb"[A-Za-z0-9\x80-\xff]")
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A file of etc/ as it shall be: its bytes, its mode (644; 755 where it is executable; 640 and 750 where it holds a secret).
-
-    ``masked``: the same with each secret as its placeholder, for people; None where that can't be known.
-    """
-
-    data: bytes
-    mode: str
-    masked: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """An etc/ by its paths; ``links`` are those that are links; ``problems``: why it can't be rendered here."""
-
-    files: Mapping[str, Rendered] = field(default_factory=dict)
-    links: frozenset[str] = frozenset()
-    problems: tuple[Problem, ...] = ()
 
 
 def render(path: str, data: bytes, mode: str, values: Values) -> tuple[Rendered, list[Problem]]:

@@ -8,14 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import InstallError
-from ..host import CURRENT, Host
+from ..host import BLOBS, CURRENT, Host
 from ..manifest import Manifest
 from . import place, values
-from .change import Change, Content, OverlayError, Proposal, Verdict
+from .change import Change, Content, OverlayError, Proposal, Rendered, Verdict, Wanted
 from .differences import Text, unified
-from .ledger import BLOBS
 from .proposal import copies
-from .render import Rendered, Wanted
 from .wanted import published
 
 

@@ -11,7 +11,8 @@ from ..host import RELEASES, Host
 from ..table import Entry
 from ..unpack import groups
 from . import values
-from .render import MOST, Rendered, Wanted, render
+from .change import Rendered, Wanted
+from .render import MOST, render
 
 _MOST_IN_ALL = 8 << 20  # bytes: a configuration, held in memory, more than once
 

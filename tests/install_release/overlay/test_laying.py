@@ -424,8 +424,13 @@ def test_bytes_are_kept_as_long_as_a_release_that_needs_them(system: System) -> 
     system.flip(system.release("2", {"shop": "two\n"}), [("**", "take-new")])
     assert system.blobs() == [digest("by hand\n")]
     assert (system.root / ".install/overlay" / digest("by hand\n")).stat().st_mode & 0o777 == 0o600
-    shutil.rmtree(system.root / "releases" / first)
-    system.flip(system.release("3", {"shop": "three\n"}))
+    third, second = system.release("3", {"shop": "three\n"}), system.live
+    system.flip(third)
+    assert digest("by hand\n") in system.blobs()
+    (system.etc / saved("shop", "by hand\n")).unlink()
+    for release in (first, second):  # under the second one it lay beside the file
+        shutil.rmtree(system.root / "releases" / release)
+    system.flip(system.release("4", {"shop": "four\n"}))
     assert digest("by hand\n") not in system.blobs()
 
 

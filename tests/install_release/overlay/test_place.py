@@ -147,13 +147,13 @@ def test_a_directory_that_this_user_can_not_write() -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.chown(directory, ORDINARY, -1)
         os.chmod(directory, 0o755)
-        [problem], later = as_user(ORDINARY, _unwritable, Path(directory))
-    assert problem.what == f"{directory}/etc can't be written by this user."
+        [problem], later, [beside] = as_user(ORDINARY, _unwritable, Path(directory))
+    assert problem.what == beside.what == f"{directory}/etc can't be written by this user."
     assert "bootstrap --print" in problem.remedy
     assert later == ()
 
 
-def _unwritable(directory: Path) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def _unwritable(directory: Path) -> tuple[tuple[Problem, ...], ...]:
     system = System(directory)
     release = system.release("1", {"shop": "one\n"})
     system.etc.chmod(0o555)
@@ -162,8 +162,10 @@ def _unwritable(directory: Path) -> tuple[tuple[Problem, ...], tuple[Problem, ..
     system.flip(release)
     system.etc.chmod(0o555)
     later = system.propose(system.release("2", {"shop": "one\n"})).refusals
+    write(system.etc / "shop", "by hand\n")
+    beside = system.propose(system.release("3", {"shop": "three\n"}), [("**", "beside")]).refusals
     system.etc.chmod(0o755)
-    return first, later
+    return first, later, beside
 
 
 @as_root
