@@ -127,7 +127,7 @@ def test_only_run_starts_processes_in_the_build_half(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*BUILD_MODULES, *INSTALL_MODULES], ids=relative_to_builder)
 def test_only_the_command_lines_print_and_exit(path: Path) -> None:
-    """No module but cli.py prints, and none but it and __main__.py chooses an exit status; workers.py and programs end the processes that they forked."""
+    """No module but cli.py prints, and none but it and __main__.py chooses an exit status; workers.py and programs end what they forked."""
     found = [f"{line}: {name}" for line, name in calls(parsed(path)) if name in {"print", "sys.stdout.write", "sys.stderr.write"}]
     exits = [f"{line}: {name}" for line, name in calls(parsed(path)) if name in {"sys.exit", "exit", "SystemExit", "os._exit"}]
     assert path.name == "cli.py" or relative_to_builder(path) in PROGRAMS or not found
