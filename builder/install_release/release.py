@@ -34,7 +34,7 @@ from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
 from .history import Event, History
-from .host import CURRENT, ENVS, RELEASES, STATE, Host
+from .host import CURRENT, ENVS, RELEASES, SHARED, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Conflict, Manifest
 from .overlay import OverlayError, Wanted
@@ -147,6 +147,8 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
     if _prepare(order) == artifact.id:
         with changing(order) as host:
             if not _lost_environment(host, artifact.id):
+                for note in _other_values(host, artifact):
+                    order.note(note)
                 return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
     wanted = overlay.rendered(artifact, order.root)
     against = _intent(artifact.manifest, artifact.id, order, wanted).refusals if activate else wanted.problems
@@ -445,6 +447,16 @@ def _lost_environment(host: Host, release: str) -> str:
     except DamagedError:  # not here, or no word of it can be trusted
         return ""
     return "" if durable.exists(host.fd, f"{ENVS}/{env}") else env
+
+
+def _other_values(host: Host, artifact: Artifact) -> tuple[str, ...]:
+    """What is to be said of a live release whose etc/ would be another one now: what is installed is never changed in place."""
+    wanted, here = overlay.rendered(artifact, host.root).files, overlay.published(host, artifact.id).files
+    differ = sorted(path for path in wanted if path in here and wanted[path].data != here[path].data)
+    if not differ:
+        return ()
+    values = host.path(SHARED, "host.ini")
+    return (f"note: {values} has changed what etc/{differ[0]} says since it was installed: that takes effect with the next release",)
 
 
 def _is_whole(host: Host, release: str) -> bool:

@@ -222,3 +222,19 @@ def test_a_failed_flip_leaves_the_system_as_it_was(tmp_path: Path, place: tuple[
     with Host(str(root)) as host:
         assert host.names(".install/overlay") == [] or run("recover", "--root", root).returncode == 0
         assert host.names(".install/overlay") == []
+
+
+def test_values_that_changed_since_are_told(tmp_path: Path, place: tuple[Path, Path]) -> None:
+    """Installing what is live already changes nothing, and says that host.ini would make another configuration of it now."""
+    root, etc = place
+    values(root, "[values]\nport = 8000\n")
+    path = shop(tmp_path, "1.0", {"shop": "@port@\n"})
+    install(root, path)
+    notes: list[str] = []
+    for port in (8000, 9000):
+        values(root, f"[values]\nport = {port}\n")
+        with open_artifact(path) as opened:
+            release.install(opened, order(root, note=notes.append))
+    [note] = notes
+    assert note.startswith(f"note: {root}/shared/host.ini has changed what etc/sys/shop says since it was installed")
+    assert tree(etc) == {"shop": "8000\n"}
