@@ -25,6 +25,7 @@ from .services import Context, Privilege, program, unit
 
 DEFAULT_USER = "deploy"
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_INCLUDED = re.compile(r"(?:\w+ )?[\w./@+=:,~*-]+;?")  # a line that includes files: its path is one word to whatever reads it
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
     release = release_id(manifest.commit_time, to_bytes(manifest))
     context = Context(root, release, "", manifest.name, user, _uid(user))
     texts = {path: rendered.data.decode("utf-8", "replace") for path, rendered in wanted.files.items()}
+    privileged = services.privileged(manifest, context, wanted)
+    if unfit := tuple(_unfit(privileged, root)):
+        raise RefusedError("refused to write that into a script", unfit)
     return Needs(
         manifest.name,
         root,
@@ -83,10 +87,30 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
         tuple(account for account in accounts(manifest, texts) if account != user and _USER.fullmatch(account)),
         manifest.requires.linked_dirs,
         manifest.requires.env,
-        services.privileged(manifest, context, wanted),
+        privileged,
         _units(manifest),
         overlay.places(manifest, wanted),
     )
+
+
+def _unfit(privileges: Iterable[Privilege], root: str) -> Iterator[Problem]:
+    """What a release may not bring into a script of root's: a word that goes on in another line, a command that would grant more than it says."""
+    remedy = "Correct the recipe, or the file below etc/ that says so; or choose a plainer root."
+    for each in privileges:
+        where, program = f"services.{each.service}", "".join(each.command[:1])
+        for word in (*each.command, each.path, each.section, each.key, *each.text.split("\n")):
+            if not word.isprintable():
+                yield Problem(where, f"{word!r} holds control characters.", remedy)
+        if each.command and (not os.path.isabs(program) or os.path.normpath(program) != program or "" in each.command):
+            yield Problem(where, f"{' '.join(each.command)!r} does not begin with the path of a program, or has an empty word.", remedy)
+        if program.startswith(f"{root}/"):
+            yield Problem(where, f"{program} is to run as root, and belongs to whoever deploys.", "Let root run only what root alone can change.")
+        if each.path and os.path.normpath(each.path) != each.path:
+            yield Problem(where, f"{each.path} leads out of its directory.", remedy)
+        if each.way in ("file", "line"):
+            for line in filter(None, each.text.split("\n")):
+                if not _INCLUDED.fullmatch(line):
+                    yield Problem(where, f"{line!r} would be no single path to what reads {each.path}.", remedy)
 
 
 def accounts(manifest: Manifest, texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -140,7 +164,8 @@ def sudoers_file(name: str) -> str:
 
 def sudoers_line(user: str, command: Iterable[str]) -> str:
     """One line: exactly this command, exactly these arguments, as root, without a password."""
-    words = " ".join(re.sub(r"([,:=\\*?\[\]!^# \t])", r"\\\1", word) for word in command)
+    program, *arguments = (re.sub(r"([,:=\\*?\[\]!^# \t])", r"\\\1", word) for word in command)
+    words = " ".join([program, *(arguments or ['""'])])  # without the quotes, any arguments would do
     return f"{user} ALL=(root) NOPASSWD: {words}"
 
 

@@ -171,11 +171,11 @@ def _services(opened: Host, user: str, uid: int) -> tuple[tuple[str, ...], tuple
         manifest = opened.manifest(release)
         context = Context(opened.root, release, "", manifest.name, user, uid)
         etc = overlay.published(opened, release)
-        wanted += [" ".join(each.command) for each in services.privileged(manifest, context, etc) if each.way == "sudo"]
+        wanted += [privileges.spelled(each.command) for each in services.privileged(manifest, context, etc) if each.way == "sudo"]
         if release == live:
             missing = services.problems(manifest, context, etc)
             texts = {path: file.data.decode("utf-8", "replace") for path, file in etc.files.items()}
-            roots = tuple(where for where, account in bootstrap.runs_as(manifest, texts) if account in ("", "root"))
+            roots = tuple(where for where, account in bootstrap.runs_as(manifest, texts) if account in ("", "root", "0"))
     return tuple(dict.fromkeys(wanted)), missing, roots
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,12 +68,50 @@ def test_sudo_lines_are_exact() -> None:
     assert line == r"deploy ALL=(root) NOPASSWD: /bin/x a\ b c\,d \* k\=v http\://h\:80 \#1 \^.\*$"
 
 
+def test_a_command_alone_allows_no_arguments() -> None:
+    """sudo takes a line without arguments for any of them; quotes stand for none."""
+    assert bootstrap.sudoers_line("deploy", ["/bin/x"]) == 'deploy ALL=(root) NOPASSWD: /bin/x ""'
+
+
+@pytest.mark.parametrize(
+    ("service", "etc"),
+    [
+        ({"kind": "command", "reload": ("sudo", "/bin/true\nEND\ntouch", "/tmp/x")}, ""),
+        ({"kind": "command", "reload": ("sudo", "/bin/x", "")}, ""),
+        ({"kind": "command", "reload": ("sudo", "/usr/bin/")}, ""),
+        ({"kind": "command", "reload": ("sudo", "bin/x", "y")}, ""),
+        ({"kind": "command", "reload": ("sudo", "@root@/current/src/x.sh", "y")}, ""),
+        ({"kind": "command", "reload": ("sudo", "@root@/../other/x.sh", "y")}, ""),
+        ({"kind": "supervisord", "program": "shop:*"}, "[program:shop]\ncommand=/bin/x\nprocess_name = a\n END\n touch /tmp/x\n cat <<'END'\n"),
+        ({"kind": "systemd", "unit": "x.service"}, "[Service]\nExecStart=/bin/x\n[Install]\nWantedBy=../../../tmp/x\n"),
+    ],
+    ids=["line", "empty", "directory", "relative", "root", "above", "process", "wanted"],
+)
+def test_a_release_that_would_lead_root_astray(service: dict[str, Any], etc: str) -> None:
+    """Nothing that a release brings ends a line of the script, leads out of a directory, or lets root run what is not root's."""
+    each = Service("x", config=("x/*",) if etc else (), restart_on=("release",), **service)
+    wanted = Wanted({"x/x.service" if service["kind"] == "systemd" else "x/x.conf": Rendered(etc.encode(), "644")})
+    with pytest.raises(RefusedError) as refused:
+        bootstrap.needs(replace(FACTS, services=(each,)), wanted, "/srv/shop", "deploy")
+    assert {problem.where for problem in refused.value.problems} == {"services.x"}
+
+
+@pytest.mark.parametrize(("root", "folder"), [("/srv/my shop", "conf.d"), ("/srv/shop", "x;y/conf.d"), ("/srv/shop", "{x}/conf.d")])
+@pytest.mark.parametrize("kind", ["nginx", "apache"])
+def test_an_include_that_would_stop_the_server(kind: str, root: str, folder: str) -> None:
+    """A file of the system's with a path that its server takes for several words would keep it from starting: it is not written."""
+    wanted = Wanted({f"{folder}/x.conf": Rendered(b"", "644")})
+    with pytest.raises(RefusedError, match="into a script"):
+        bootstrap.needs(replace(FACTS, services=(Service("x", kind, config=("**",)),)), wanted, root, "deploy")
+
+
 def test_sudo_understands_its_lines(tmp_path: Path) -> None:
     """visudo takes them, whatever stands in an argument."""
     if not shutil.which("visudo"):
         missing("sudo is not installed")
     file = tmp_path / "lines"
-    file.write_text("".join(f"{bootstrap.sudoers_line('deploy', ['/bin/x', f'a{chr(code)}b'])}\n" for code in range(33, 127)))
+    commands = [["/bin/x"], *(["/bin/x", f"a{chr(code)}b"] for code in range(33, 127))]
+    file.write_text("".join(f"{bootstrap.sudoers_line('deploy', command)}\n" for command in commands))
     file.chmod(0o440)
     subprocess.run(["visudo", "--check", "--quiet", f"--file={file}"], check=True)
 

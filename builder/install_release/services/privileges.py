@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import Problem
 from . import commands, staged
@@ -55,8 +55,13 @@ def _missing_lines(wanted: Iterable[Privilege], context: Context) -> Iterator[Pr
     other = context.user if os.geteuid() == 0 else ""  # root may ask for somebody else
     allowed = granted(other) if lines else ()
     for each in lines:  # what is allowed by a wider line, sudo knows; of a program that is yet to be laid down it knows nothing
-        if " ".join(each.command) not in allowed and not commands.ask([*_list(other), "--", *each.command]).good:
+        if spelled(each.command) not in allowed and not commands.ask([*_list(other), "--", *each.command]).good:
             yield Problem(f"services.{each.service}", f"sudo does not let {context.user} run: {' '.join(each.command)}", _REMEDY)
+
+
+def spelled(command: Sequence[str]) -> str:
+    """A command as sudo lists it: one without arguments has quotes in their place, or else any would do."""
+    return " ".join(command) if len(command) > 1 else f'{command[0]} ""'
 
 
 def granted(user: str = "") -> tuple[str, ...]:
