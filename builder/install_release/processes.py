@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .host import Host
+from .bin_run import LEASE
+from .host import RELEASES, Host
 
 _PROC = "/proc"
 _MOST = 4 << 20  # bytes of one file of /proc that are looked at
@@ -36,20 +37,55 @@ def running(host: Host, users: Mapping[str, tuple[str, ...]]) -> Running:
     """Every process of this root but this one. ``users`` maps an environment's key to the releases that have it."""
     found, hidden = [], 0
     pattern = re.compile(re.escape(os.fsencode(host.root)) + rb"/(?:releases/(\d{14}-[0-9a-f]{12})|envs/([0-9A-Za-z._-]+)|current)(?=[/\0\n]|$)")
+    leases = _leases(host)
     for name in os.listdir(_PROC):
         if name.isdigit() and int(name) != os.getpid():
-            process, readable = _look(int(name), pattern, users)
+            process, readable = _look(int(name), pattern, users, leases.get(int(name), ""))
             if process is not None:
                 found.append(process)
             elif not readable:
                 hidden += 1
-    return Running(tuple(sorted(found, key=lambda process: process.pid)), hidden)
+    by_pid = {process.pid: process for process in found}
+    return Running(tuple(_descended(by_pid[pid], by_pid, users) for pid in sorted(by_pid)), hidden)
 
 
-def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, ...]]) -> tuple[Process | None, bool]:
-    """The process, if it belongs to the root, and whether enough could be read to say that it doesn't. The kernel's own are of no root."""
+def _leases(host: Host) -> Mapping[int, str]:
+    """The release of each process that took a lease in ``bin/run``, by its number: what the kernel tells everybody, of other users' processes too.
+
+    Only the inode is compared: the device that the kernel names is not the one that stat(2) names on every file system.
+    """
+    inodes = {}
+    for release in host.releases():
+        try:
+            inodes[b"%d" % os.lstat(host.path(RELEASES, release, LEASE)).st_ino] = release
+        except OSError:  # a damaged release: nothing can start from it
+            continue
+    found = {}
+    for line in _read_locks().splitlines():
+        words = line.split()  # proc_locks(5): "1: FLOCK ADVISORY READ 816 fe:00:3187181 0 EOF"
+        holds = inodes.get(words[5].rpartition(b":")[2]) if len(words) == 8 and words[1] == b"FLOCK" else None
+        if holds:
+            found[int(words[4])] = holds
+    return found
+
+
+def _descended(process: Process, by_pid: Mapping[int, Process], users: Mapping[str, tuple[str, ...]]) -> Process:
+    """The process; where its release can't be told, with that of its nearest ancestor of which it can, if that has the same environment."""
+    seen = {process.pid}
+    above = process
+    while not above.release and above.parent in by_pid and above.parent not in seen:
+        above = by_pid[above.parent]
+        seen.add(above.pid)
+    return replace(process, release=above.release) if above.release in users.get(process.env, ()) else process
+
+
+def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, ...]], leased: str) -> tuple[Process | None, bool]:
+    """The process, if it belongs to the root, and whether enough could be read to say that it doesn't. The kernel's own are of no root.
+
+    ``leased``: the release whose lease it took, if any.
+    """
     release = env = ""
-    member, readable = False, True
+    member, readable = bool(leased), True
     for text in _evidence(pid):
         if text is None:
             readable = False
@@ -63,8 +99,8 @@ def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, .
     if not member:
         return None, readable
     owners = users.get(env, ())
-    if not release and len(owners) == 1:
-        release = owners[0]
+    if not release:
+        release = leased or (owners[0] if len(owners) == 1 else "")
     parent, name = _stat(pid)
     return Process(pid, parent, _program(pid) or name, release, env), True
 
@@ -82,6 +118,14 @@ def _evidence(pid: int) -> Iterator[bytes | None]:
         yield None
     yield words
     yield _read(pid, "maps")
+
+
+def _read_locks() -> bytes:
+    try:
+        with open(f"{_PROC}/locks", "rb") as file:
+            return file.read(_MOST)
+    except OSError:
+        return b""
 
 
 def _read(pid: int, name: str) -> bytes | None:

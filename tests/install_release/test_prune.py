@@ -13,7 +13,7 @@ import pytest
 from builder.install_release import history, prune, release
 from builder.install_release.prune import Facts
 
-from .roots import artifact, events, install, order, temporary_files
+from .roots import REPOSITORY, artifact, events, install, order, temporary_files
 from .test_history import told
 
 FOUR_GOOD = ", ".join(f"installed {each}, activated {each}, good {each}" for each in "ABCD")
@@ -82,6 +82,45 @@ def test_a_process_without_a_lease_keeps_a_release(tmp_path: Path) -> None:
         assert (root / "releases" / first).is_dir()
         process.communicate()
     assert release.prune_now(order(root)).releases == (first,)
+
+
+# A process that shows the world no more than its command line, as a service's of another user; it and a child of its hold a lease.
+_HIDDEN = """
+import ctypes, fcntl, os, sys
+lease = open(os.environ["LEASE"])
+fcntl.flock(lease, fcntl.LOCK_SH)
+ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE
+if os.fork():
+    print(flush=True)
+sys.stdin.read()
+"""
+_PRUNE = """
+import sys
+from builder.install_release import release
+from tests.install_release.roots import order
+print(release.prune_now(order(sys.argv[1])))
+"""
+_STATUS = "import sys; from builder.install_release.cli import main; sys.exit(main(['status', '--root', sys.argv[1], '--allow-root']))"
+
+
+def test_a_service_of_another_user_keeps_its_own_release_only(tmp_path: Path) -> None:
+    """Its environment, which releases share, is all that its command line tells; the lease tells which of them it runs."""
+    root = tmp_path / "root"
+    installed = [install(root, artifact(tmp_path, f"{number}.0")) for number in (1, 2, 3)]
+    (env,) = {each.env for each in installed}
+    blind = ["setpriv", "--bounding-set=-sys_ptrace"] if os.geteuid() == 0 else []  # else root sees everything
+    service = [sys.executable, "-c", _HIDDEN, root / "envs" / env / "bin"]
+    hidden = {**os.environ, "LEASE": str(root / "releases" / installed[2].id / ".lease")}
+    with subprocess.Popen(service, env=hidden, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        release.mark(order(root, why="it leaks"), "1.0", "bad")
+        look = [*blind, sys.executable, "-c"]
+        seen = subprocess.run([*look, _STATUS, root], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+        gone = subprocess.run([*look, _PRUNE, root], capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+        process.communicate()
+    assert f"{process.pid} (+1) from 3.0" in seen
+    assert gone.startswith(f"Pruned(releases=('{installed[0].id}',)")
 
 
 def test_without_a_live_release_nothing_goes(tmp_path: Path) -> None:
