@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import os
 
 from .cli import main
 
-sys.exit(main())
+os._exit(main())  # all is said and written by now; a late signal gives it no other status

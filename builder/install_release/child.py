@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import interrupts
 from .who import account
 
 if TYPE_CHECKING:
@@ -78,27 +79,37 @@ def run(
     """
     import subprocess  # only now: each start would pay for it
 
-    process = subprocess.Popen(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
-        env=dict(scrubbed() if environment is None else environment),
-        cwd=cwd,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    ended = False
+    process, ended = None, False
     try:
+        with interrupts.put_off():  # no signal comes between its start and the note of it, or it would go on unseen
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
+                env=dict(scrubbed() if environment is None else environment),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        assert process.stdout is not None
         said, ended = _listen(process, process.stdout.fileno(), time.monotonic() + deadline, keep, hear)
     finally:
-        if not (leaves and ended):
-            with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
-                os.killpg(process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
-        process.stdout.close()
+        if process is not None:
+            _end(process, kill=not (leaves and ended))
     return Done(process.returncode if ended else None, said.decode("utf-8", "replace"))
+
+
+def _end(process: subprocess.Popen[bytes], kill: bool) -> None:
+    """Nothing of it goes on, unless it may; it is not waited for much longer."""
+    import subprocess
+
+    if kill:
+        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE)
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int, hear: Callable[[bytes], None]) -> tuple[bytes, bool]:

@@ -122,6 +122,8 @@ def _attempt(check: Health, release: _Release, end: float) -> str:
         raise _FailedError("no answer in time") from None
     except OSError as error:
         raise _FailedError((error.strerror or str(error)).lower()) from None
+    except ValueError as error:  # an address that is none
+        raise _FailedError(str(error)) from None
 
 
 def _command(check: Health, release: _Release, end: float) -> str:
@@ -211,12 +213,12 @@ def _place(check: Health) -> tuple[str, int]:
 def _addresses(name: str, port: int, end: float) -> list[tuple[int, object]]:
     """Where ``name`` is. A name server that does not answer can't be interrupted: it is asked in a thread that may be left behind."""
     found: list[tuple[int, object]] = []
-    problem: list[OSError] = []
+    problem: list[Exception] = []
 
     def ask(flags: int = 0) -> None:
         try:
             found.extend((family, address) for family, _, _, _, address in socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, flags))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             problem.append(error)
 
     ask(socket.AI_NUMERICHOST)
@@ -278,7 +280,7 @@ def _head(reader: _Reader) -> tuple[int, dict[str, str]]:
     except _EnoughError:
         raise _FailedError(f"sends headers without an end (more than {MOST_BYTES} bytes)") from None
     version, _, rest = first.partition(" ")
-    if not (version in ("HTTP/1.1", "HTTP/1.0") and rest[:3].isdigit() and rest[3:4] in ("", " ")):
+    if not (version in ("HTTP/1.1", "HTTP/1.0") and rest[:3].isascii() and rest[:3].isdigit() and rest[3:4] in ("", " ")):
         raise _FailedError(f"answers no HTTP: {first[:80]!r}")
     headers: dict[str, str] = {}
     for line in lines:

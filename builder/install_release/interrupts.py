@@ -28,9 +28,17 @@ class _Deaf:
     value = False
 
 
+class _PutOff:
+    """Whether a signal waits without being held, and the one that does (0: none)."""
+
+    value = False
+    number = 0
+
+
 def listen() -> None:
     """From now on a signal raises ``Interrupted`` in the main thread."""
-    _Settled.value = _Deaf.value = False
+    _Settled.value = _Deaf.value = _PutOff.value = False
+    _PutOff.number = 0
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
@@ -68,12 +76,25 @@ def let_through() -> Iterator[None]:
 @contextmanager
 def dropped() -> Iterator[None]:
     """Within ``held``: here signals are dropped, and whatever is started does not inherit that they were held."""
-    ignore()
+    before, _Deaf.value = _Deaf.value, True
     try:
         with let_through():
             yield
     finally:
-        _Deaf.value = False
+        _Deaf.value = before
+
+
+@contextmanager
+def put_off() -> Iterator[None]:
+    """A signal interrupts only at the end of the block: what is started in it is known by then, and does not inherit that signals are held."""
+    _PutOff.value = True
+    try:
+        yield
+    finally:
+        _PutOff.value = False
+        if _PutOff.number:
+            number, _PutOff.number = _PutOff.number, 0
+            _interrupt(number, None)
 
 
 def ignore() -> None:
@@ -82,5 +103,10 @@ def ignore() -> None:
 
 
 def _interrupt(number: int, _frame: object | None) -> None:
-    if not (_Settled.value or _Deaf.value):
-        raise Interrupted(number)
+    if _Settled.value or _Deaf.value:
+        return
+    if _PutOff.value:
+        _PutOff.number = number
+        return
+    _Deaf.value = True  # one is enough: a second one would interrupt what the first one has set off
+    raise Interrupted(number)

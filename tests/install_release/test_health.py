@@ -261,3 +261,16 @@ def test_what_is_asked_in_words() -> None:
     check = Health(url="http://shop/health", socket="/run/shop.sock", passes=3, deadline=60)
     assert health.described(check) == "http://shop/health over /run/shop.sock (3 times in a row, within 60 s)"
     assert health.described(Health(command=("a", "b c"), passes=1, deadline=5)) == "a 'b c' (1 times in a row, within 5 s)"
+
+
+@pytest.mark.parametrize("url", ["http://[1.2]:80/", "http://a..b/"])
+def test_an_address_that_is_none_is_no_answer(release: Path, url: str) -> None:
+    """The check fails in words, as for any other host that can't be reached."""
+    assert not watch(HTTP, release, url=url, deadline=1).good
+
+
+def test_a_status_of_other_digits_is_no_http() -> None:
+    """A superscript two is a digit to Python, and no number."""
+    pieces = iter([b"HTTP/1.1 \xb2\xb2\xb2 OK\r\n\r\n"])
+    with pytest.raises(health._FailedError, match="no HTTP"):
+        health.read_answer(lambda: next(pieces, b""))
