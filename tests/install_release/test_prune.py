@@ -109,7 +109,7 @@ def test_a_service_of_another_user_keeps_its_own_release_only(tmp_path: Path) ->
     installed = [install(root, artifact(tmp_path, f"{number}.0")) for number in (1, 2, 3)]
     (env,) = {each.env for each in installed}
     blind = ["setpriv", "--bounding-set=-sys_ptrace"] if os.geteuid() == 0 else []  # else root sees everything
-    service = [sys.executable, "-c", _HIDDEN, root / "envs" / env / "bin"]
+    service = [sys.executable, "-c", _HIDDEN, str(root / "envs" / env / "bin")]
     hidden = {**os.environ, "LEASE": str(root / "releases" / installed[2].id / ".lease")}
     with subprocess.Popen(service, env=hidden, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

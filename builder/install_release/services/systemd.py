@@ -19,6 +19,7 @@ from .commands import Clock
 from .terms import START, STOP, Action, Context, Privilege, Say, Staged
 
 _SYSTEM = "/etc/systemd/system"
+_LINKED = (*units.SUFFIXES, ".mount", ".automount", ".swap", ".slice")  # what systemd reads there, beside drop-ins
 _UNKNOWN = re.compile(r"Unknown (?:key|lvalue)(?: name)? '([^']+)' in section")
 _BROKEN = re.compile(r"Failed to (parse|resolve|add)|Invalid section header|Missing '='|not executable|bad unit|lacks both|Refusing")
 
@@ -117,8 +118,11 @@ def privileges(service: Service, context: Context, files: Mapping[str, str]) -> 
         return (Privilege(service.name, "run", grants, ("/usr/bin/loginctl", "enable-linger", context.user)),)
     found = []
     for path in staged.mine(service, files):
-        above = os.path.basename(os.path.dirname(path))
-        name = f"{above}/{os.path.basename(path)}" if above.endswith(".d") else os.path.basename(path)
+        above, name = os.path.basename(os.path.dirname(path)), os.path.basename(path)
+        if above.endswith(".d") and name.endswith(".conf"):
+            name = f"{above}/{name}"
+        elif not name.endswith(_LINKED):  # the application's own configuration, which it is restarted for
+            continue
         grants = f"{name} is what the live release says: {context.user} decides what it starts, and as whom, root included"
         found.append(Privilege(service.name, "link", grants, path=f"{_SYSTEM}/{name}", text=f"{context.root}/current/etc/{path}"))
     ctl, known = commands.program("systemctl"), units.units(staged.mine(service, files))

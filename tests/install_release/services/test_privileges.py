@@ -56,6 +56,16 @@ def test_a_unit_and_its_socket(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_unit_is_restarted_for_is_no_unit() -> None:
+    """The application's own configuration, which belongs to the service, is not put among systemd's."""
+    files = {"u/shop.service": SERVICE, "shop/shop.ini": "[shop]\n", "u/conf.d/shop.ini": "[shop]\n"}
+    _, rest = asked(service("systemd", "u/*", "shop/shop.ini", unit="shop.service"), files)
+    assert rest == [
+        f"link /etc/systemd/system/shop.service {ETC}/u/shop.service",
+        "link /etc/systemd/system/multi-user.target.wants/shop.service ../shop.service",
+    ]
+
+
 def test_a_worker_and_a_unit_of_the_administrators() -> None:
     """A worker is restarted without waiting; a unit without files needs no link."""
     worker, rest = asked(service("systemd", unit="w.service", stop_deadline=60), {})
