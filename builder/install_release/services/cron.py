@@ -67,6 +67,8 @@ def problems(service: Service, context: Context, files: Mapping[str, str]) -> tu
     if missing := commands.absent("crontab"):
         return missing
     done = commands.ask([commands.find("crontab"), "-l"])
+    if done.good and crontab.is_torn(done.output, _block(service, context)):
+        return (_torn(service, context),)
     if not done.good and "no crontab" not in done.output:
         return (
             Problem("", f"crontab -l {commands.told(done)}.", f"Let an administrator allow it: /etc/cron.allow, /etc/cron.deny ({context.user})."),
@@ -81,7 +83,9 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     clock, program = Clock(action.service.deadline), commands.program("crontab")
     block = "" if action.verb == STOP else "".join(staged.mine(action.service, staged.texts(context.etc)).values())
     table = _table(program, clock)
-    new = crontab.with_block(table, f"{context.name}/{action.service.name}", block)
+    if crontab.is_torn(table, _block(action.service, context)):
+        raise ServiceError("the crontab stays as it is", [_torn(action.service, context)])
+    new = crontab.with_block(table, _block(action.service, context), block)
     if new == table:
         return ()
     if not new.strip():
@@ -102,6 +106,15 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
             "a service did not do what it should", [Problem(f"{program} {path}", "did not keep what it was given.", "See crontab -l.")]
         )
     return ()
+
+
+def _block(service: Service, context: Context) -> str:
+    return f"{context.name}/{service.name}"
+
+
+def _torn(service: Service, context: Context) -> Problem:
+    what = f"the block {_block(service, context)} is there without one of the lines that mark it: which lines are in it can't be told."
+    return Problem("crontab -l", what, "Take all of it away, with crontab -e: it is written anew.")
 
 
 def _table(program: str, clock: Clock) -> str:

@@ -19,6 +19,7 @@ _FIELDS: tuple[tuple[str, int, int, Sequence[str]], ...] = (
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 7, _DAYS),
 )
+_MARKS = ("# BEGIN ", "# END ")  # of blocks in a user's table
 _VARIABLE = re.compile(r"""\s*(?:"[^"]*"|'[^']*'|[A-Za-z_][\w]*)\s*=""")
 _USER = re.compile(r"[a-z_][a-z0-9_-]*\$?", re.IGNORECASE)
 
@@ -106,6 +107,9 @@ def problems(path: str, text: str, system: bool) -> Iterator[Problem]:
     for line in lines:
         command = re.sub(r"(?<!\\)%.*", "", line.command)
         yield from starting.command_problems(f"etc/{path}, line {line.number}", unit.split(command), command)
+    for number, written in enumerate([] if system else text.split("\n"), 1):
+        if written.startswith(_MARKS):
+            yield Problem(f"etc/{path}, line {number}", "begins like a mark of a block in a user's table.", "Write the comment differently.")
     if not system and variables:
         what = f"sets {', '.join(variables)}, which would hold for the lines of the user's own that follow."
         yield Problem(f"etc/{path}", what, "Set it in the command, or in shared/env.")
@@ -113,9 +117,18 @@ def problems(path: str, text: str, system: bool) -> Iterator[Problem]:
 
 def with_block(table: str, name: str, block: str) -> str:
     """A user's table with the marked block ``name`` as it shall be ("" takes it away); every other line stays as it is."""
-    begin, end = f"# BEGIN {name} (install-release; what is changed between these lines is lost)", f"# END {name}"
-    marked = re.compile(rf"^# BEGIN {re.escape(name)} \(.*?^{re.escape(end)}$\n?", re.MULTILINE | re.DOTALL)
+    begin, end, marked = f"# BEGIN {name} (install-release; what is changed between these lines is lost)", f"# END {name}", _block(name)
     new = f"{begin}\n{block.rstrip(chr(10))}\n{end}\n" if block.strip() else ""
     if marked.search(table):
         return marked.sub(lambda _: new, table, count=1)
     return f"{table}{'' if not table or table.endswith(chr(10)) else chr(10)}{new}" if new else table
+
+
+def is_torn(table: str, name: str) -> bool:
+    """Whether a line that marks the block is there without the other one: where the block ends can't be told, and lines of others may be in it."""
+    rest = _block(name).sub("", table, count=1)
+    return bool(re.search(rf"^# (?:BEGIN {re.escape(name)} \(|END {re.escape(name)}$)", rest, re.MULTILINE))
+
+
+def _block(name: str) -> re.Pattern[str]:
+    return re.compile(rf"^# BEGIN {re.escape(name)} \([^\n]*\n(?:(?!# BEGIN |# END )[^\n]*\n)*# END {re.escape(name)}$\n?", re.MULTILINE)

@@ -284,6 +284,23 @@ def test_a_table_without_a_line_feed_at_its_end_gets_one_before_the_block() -> N
     assert crontab.with_block("x", "n", "a").startswith("x\n# BEGIN n ")
 
 
+def test_a_block_without_an_end_takes_no_other_lines_along() -> None:
+    """Somebody has taken the last line of a block away, and written below: that is seen, and what they wrote is not lost."""
+    torn = crontab.with_block(MINE, "shop/cron", "a\n").replace("# END shop/cron\n", "# mine, below\n")
+    assert crontab.is_torn(torn, "shop/cron")
+    assert "# mine, below" in crontab.with_block(crontab.with_block(torn, "shop/cron", "b\n"), "shop/cron", "c\n")
+    assert crontab.is_torn(MINE + "# END shop/cron\n", "shop/cron")
+    assert not crontab.is_torn(crontab.with_block(torn, "shop/other", "b\n"), "shop/other")
+    assert not crontab.is_torn(MINE, "shop/cron")
+
+
+def test_no_line_of_a_users_table_looks_like_a_mark() -> None:
+    """What follows it would stay in the table for ever."""
+    text = "* * * * * /srv/shop/current/bin/run x\n# END shop/cron\n"
+    assert [problem.where for problem in crontab.problems("crontab", text, system=False)] == ["etc/crontab, line 2"]
+    assert not list(crontab.problems("crontab", text.replace("* /srv", "* root /srv"), system=True))
+
+
 # The rest
 
 
