@@ -237,11 +237,12 @@ def _root(needs: Needs) -> Iterator[str]:
         yield f'as_user chgrp "$group" {paths}'
         yield f"as_user chmod 2770 {paths}"
     if needs.variables or needs.accounts:
-        yield "# The secrets of this host: NAME=value lines, for the services to read and nobody else."
-        env = shlex.quote(os.path.join(shared, "env"))
-        yield f"as_user sh -c 'umask 027; : >> \"$1\"' sh {env}"
-        yield f'as_user chgrp "$group" {env}'
-        yield f"as_user chmod 640 {env}"
+        yield "# The secrets of this host, for the services to read and nobody else: NAME=value lines; and what fills the placeholders of etc/."
+        for name in ("env", "host.ini"):
+            file = shlex.quote(os.path.join(shared, name))
+            yield f"as_user sh -c 'umask 027; : >> \"$1\"' sh {file}"
+            yield f'as_user chgrp "$group" {file}'
+            yield f"as_user chmod 640 {file}"
 
 
 def _places(needs: Needs) -> Iterator[str]:

@@ -54,11 +54,13 @@ def make_dir(directory: int, name: str, mode: int = 0o755) -> None:
     os.fsync(directory)
 
 
-def create_file(directory: int, name: str, data: bytes, mode: int = 0o644) -> None:
-    """A new file inside a stage, with exactly ``mode``. Not synced: ``sync_tree`` does that for the whole stage."""
+def create_file(directory: int, name: str, data: bytes, mode: int = 0o644, group: int = -1) -> None:
+    """A new file inside a stage, with exactly ``mode`` and, if one is given, ``group``. Not synced: ``sync_tree`` does that for the whole stage."""
     file = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
     try:
         _write_all(file, data)
+        if group != -1:
+            os.fchown(file, -1, group)
         os.fchmod(file, mode)
     finally:
         os.close(file)

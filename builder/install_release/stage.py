@@ -82,7 +82,7 @@ def publish(host: Host, artifact: Artifact, staging: Staging) -> str:
         durable.make_dir(stages, staging.tx)
         try:
             with host.directory(STAGING, staging.tx) as stage:
-                record = _fill(stage, artifact, staging)
+                record = _fill(stage, artifact, staging, _readers(host))
                 durable.sync_tree(stage)
             with host.directory(RELEASES) as releases:
                 durable.publish(stages, staging.tx, releases, artifact.id)
@@ -108,7 +108,16 @@ def make_shared(host: Host, manifest: Manifest) -> None:
             done = f"{done}/{part}"
 
 
-def _fill(stage: int, artifact: Artifact, staging: Staging) -> str:
+def _readers(host: Host) -> int:
+    """The group that may read what secrets were filled into: that of ``shared/host.ini``; -1, this user's own, where it can't be given."""
+    try:
+        group = os.lstat(host.path(SHARED, "host.ini")).st_gid
+    except OSError:
+        return -1
+    return group if group in os.getgroups() else -1
+
+
+def _fill(stage: int, artifact: Artifact, staging: Staging, readers: int) -> str:
     manifest = artifact.manifest
     unpack(artifact, release_layers(manifest), Destination(stage))
     made = _Made(stage)
@@ -119,7 +128,7 @@ def _fill(stage: int, artifact: Artifact, staging: Staging) -> str:
     made.file(launcher.NAME, launcher.render(staging.interpreter.executable, manifest.version), 0o755)
     made.entries += kept.keep(stage, artifact, release_layers(manifest))
     for path, rendered in sorted(staging.etc.items()):
-        made.render(f"etc/{path}", rendered)
+        made.render(f"etc/{path}", rendered, readers)
     made.directory("src")
     for path in linked_paths(manifest):
         ups = "../" * (path.count("/") + 3)  # from the link's directory: out of src/, <id>/ and releases/
@@ -151,8 +160,8 @@ class _Made:
             durable.create_file(directory, name, data, mode)
         self.entries.append(Entry(path, "file", f"{mode:o}", len(data), hashlib.sha256(data).hexdigest()))
 
-    def render(self, path: str, rendered: Rendered) -> None:
-        """A file in the place of the one that the artifact brought, unless that says the same."""
+    def render(self, path: str, rendered: Rendered, readers: int) -> None:
+        """A file in the place of the one that the artifact brought, unless that says the same. ``readers``: the group of one that is not for all."""
         with self._above(path) as (directory, name):
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
             with os.fdopen(file, "rb") as stream:
@@ -160,7 +169,8 @@ class _Made:
             if same:
                 return
             os.unlink(name, dir_fd=directory)
-            durable.create_file(directory, name, rendered.data, int(rendered.mode, 8))
+            mode = int(rendered.mode, 8)
+            durable.create_file(directory, name, rendered.data, mode, -1 if mode & stat.S_IROTH else readers)
         self.entries.append(Entry(path, "file", rendered.mode, len(rendered.data), hashlib.sha256(rendered.data).hexdigest()))
 
     def link(self, path: str, target: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,23 @@ def test_values_that_changed_since_are_told(tmp_path: Path, place: tuple[Path, P
     [note] = notes
     assert note.startswith(f"note: {root}/shared/host.ini has changed what etc/sys/shop says since it was installed")
     assert tree(etc) == {"shop": "8000\n"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give itself a second group")
+def test_who_may_read_host_ini_may_read_what_its_secrets_were_filled_into(place: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its group is that of host.ini, so that a service's own user can read it; a group that this user is not in is not given."""
+    root, _ = place
+    values(root, "[values]\nport = 1\n[secrets]\npassword = hush\n")
+    os.chown(root / "shared/host.ini", -1, 54321)
+    linked = {"shop.ini": "password=@password@\n", "open.ini": "port=@port@\n"}
+    mine = os.getgroups()
+    for version, groups in (("1.0", [*mine, 54321]), ("1.1", mine)):
+        os.setgroups(groups)
+        try:
+            release_id = install(root, artifact(tmp_path, version, etc=linked)).id
+        finally:
+            os.setgroups(mine)
+        shut, public = ((root / "releases" / release_id / "etc" / name).stat() for name in linked)
+        assert (shut.st_mode & 0o777, shut.st_gid) == (0o640, 54321 if 54321 in groups else os.getegid())
+        assert (public.st_mode & 0o777, public.st_gid) == (0o644, os.getegid())
+        assert differences(root, release_id) == []
