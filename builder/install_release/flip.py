@@ -217,9 +217,10 @@ def _run_hooks(host: Host, moment: str, release: Side, switch: Switch, say: Say)
     when = f"{moment}_{'rollback' if switch.how == 'rollback' else 'flip'}"
     declared = release.manifest.hooks if release.manifest and switch.hooks else ()
     if any(hook.when == when for hook in declared):
-        from . import hooks  # only now: most releases have none
+        from . import hooks, masking  # only now: most releases have none
 
-        hooks.run(hooks.chosen(declared, when, switch.once), host.path(RELEASES, release.id, launcher.NAME), say)
+        masked = masking.mask(host.root, release.manifest.name if release.manifest else "")
+        hooks.run(hooks.chosen(declared, when, switch.once), host.path(RELEASES, release.id, launcher.NAME), say, masked)
 
 
 def _events(transaction: Transaction, switch: Switch, left: Side, to: Side, seen: Sequence[str]) -> tuple[Event, ...]:

@@ -46,8 +46,9 @@ def described(check: Health) -> str:
     return f"{what} ({check.passes} times in a row, within {check.deadline} s)"
 
 
-def watch(check: Health, directory: str, say: Callable[[str], None] = lambda line: None) -> Verdict:
+def watch(check: Health, directory: str, say: Callable[[str], None] = lambda line: None, masked: Callable[[str], str] = printable) -> Verdict:
     """Ask until ``check.passes`` answers in a row are good, or ``check.deadline`` seconds are over. ``directory`` is the release's, physical.
+    What is told of the answers is ``masked``.
 
     One attempt may take so long that all that are needed still fit in. Can be interrupted at any time.
     """
@@ -61,7 +62,7 @@ def watch(check: Health, directory: str, say: Callable[[str], None] = lambda lin
             what, passes = f"passed: {_attempt(check, release, min(end, began + longest))}", passes + 1
         except _FailedError as failed:
             what, passes = str(failed), 0
-        what = printable(what)[:_MOST_WORDS]
+        what = masked(what)[:_MOST_WORDS]
         if log.add(began - start, what):
             say(f"health: {what}")
         if passes == check.passes:

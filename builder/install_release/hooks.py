@@ -23,15 +23,15 @@ def chosen(hooks: Iterable[Hook], when: str, once: bool) -> tuple[Hook, ...]:
     return tuple(hook for hook in hooks if hook.when == when and (once or not hook.once))
 
 
-def run(hooks: Iterable[Hook], launcher: str, tell: Callable[[str], None]) -> None:
-    """Run them one after the other; ``tell`` gets each line of what they say. Raises ``HookError`` for the first that fails.
+def run(hooks: Iterable[Hook], launcher: str, tell: Callable[[str], None], masked: Callable[[str], str] = printable) -> None:
+    """Run them one after the other; ``tell`` gets each line of what they say, ``masked``. Raises ``HookError`` for the first that fails.
 
     What a hook started ends with it: it is the place for a migration, not for a daemon.
     """
     for hook in hooks:
         words = printable(shlex.join(hook.run))
         tell(f"{hook.when}: {words}")
-        lines = _Lines(tell)
+        lines = _Lines(tell, masked)
         try:
             done = child.run([launcher, *hook.run], deadline=hook.deadline, environment=child.personal(), hear=lines.hear)
         except OSError as error:
@@ -39,17 +39,17 @@ def run(hooks: Iterable[Hook], launcher: str, tell: Callable[[str], None]) -> No
             raise HookError("a hook failed", [problem]) from None
         lines.end()
         if not done.good:
-            log = tuple(printable(line)[:_WIDTH] for line in done.output.rstrip().splitlines()[-_TAIL:])
+            log = tuple(masked(line)[:_WIDTH] for line in done.output.rstrip().splitlines()[-_TAIL:])
             late = f" (deadline {hook.deadline} s)" if done.status is None else ""
-            what = f"{words} {printable(done.reason)[:_WIDTH]}{late}."
+            what = f"{words} {masked(done.reason)[:_WIDTH]}{late}."
             raise HookError("a hook failed", [Problem(hook.when, what, "Mend that, then run this again.")], log)
 
 
 class _Lines:
     """Passes output on in whole lines, up to a limit."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self, tell: Callable[[str], None], masked: Callable[[str], str]) -> None:
+        self.tell, self.masked = tell, masked
         self.part = b""
         self.room = _MOST_SHOWN
 
@@ -69,7 +69,7 @@ class _Lines:
             self._pass(self.part)
 
     def _pass(self, line: bytes) -> None:
-        self.tell(f"    {printable(line.decode('utf-8', 'replace').rstrip())}")
+        self.tell(f"    {self.masked(line.decode('utf-8', 'replace').rstrip())}")
 
 
 def described(hook: Hook) -> str:

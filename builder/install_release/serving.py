@@ -83,11 +83,11 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
     """Ask the live release whether it is well; what the check saw, nothing when none is declared. Raises ``UnhealthyError``."""
     if release.manifest is None or not release.manifest.health.declared:
         return ()
-    from . import health
+    from . import health, masking
 
     check = release.manifest.health
     say(f"health: {health.described(check)}")
-    verdict = health.watch(check, host.path(RELEASES, release.id), say)
+    verdict = health.watch(check, host.path(RELEASES, release.id), say, masking.mask(host.root, release.manifest.name))
     if not verdict.good:
         what = f"{release.id} did not pass: {verdict.log[-2 if len(verdict.log) > 1 else -1].partition('s  ')[2]}."
         raise UnhealthyError(

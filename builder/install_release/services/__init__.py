@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from ..declared import Service
 from ..errors import Problem
 from ..manifest import Manifest
+from ..masking import mask, mask_all
 from ..overlay import Wanted
 from . import apache, command, cron, gunicorn, init, logrotate, nginx, staged, supervisord, systemd
 from .decide import decide
-from .masking import mask, mask_all
 from .staged import texts
 from .terms import Action, Check, Context, Kind, Privilege, Say, ServiceError
 
@@ -68,7 +68,7 @@ def run_checks(manifest: Manifest, context: Context, say: Say) -> tuple[Problem,
     """Let every service look at the configuration of the published ``context.release``; all that they say against it. Nothing is live yet."""
     if not manifest.services:
         return ()
-    files, masked = texts(context.etc), mask(context)
+    files, masked = texts(context.etc), mask(context.root, context.name)
     found = [problem for service in manifest.services for problem in lint(service, files)]
     if found:
         return mask_all(found, masked)
@@ -90,7 +90,7 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     try:
         return tuple(f"{action.service.name}: {note}" for note in _KINDS[action.service.kind].apply(action, context, say))
     except ServiceError as error:
-        raise ServiceError(error.message, mask_all(error.problems, mask(context))) from None
+        raise ServiceError(error.message, mask_all(error.problems, mask(context.root, context.name))) from None
 
 
 def privileged(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Privilege, ...]:
@@ -114,7 +114,7 @@ def problems(manifest: Manifest, context: Context, wanted: Wanted, left: tuple[M
     needed = privileged(manifest, context, wanted)
     if left:
         needed += tuple(each for each in privileged(left[0], context, left[1]) if each.way == "sudo" and each not in needed)
-    return mask_all((*found, *privileges.missing(needed, context)), mask(context))
+    return mask_all((*found, *privileges.missing(needed, context)), mask(context.root, context.name))
 
 
 def _texts(wanted: Wanted) -> Mapping[str, str]:
