@@ -475,8 +475,7 @@ def _fail(error: InstallError, as_json: bool) -> int:
     count = len(error.problems)
     lines = [error.message + (f", {count} reasons:" if count > 1 else ":" if count else "")]
     width = max((len(problem.where) for problem in error.problems), default=0)
-    for problem in error.problems:
-        lines.append(f"  {problem.where:<{min(width, 40)}}  {problem.sentence}")
+    lines += errors.told(error.problems, min(width, 40))
     lines += ["what was seen:", *(f"  {line}" for line in error.log)] if error.log else []
     with suppress(OSError):
         _write(2, [*lines, f"exit {error.status}"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.sentence}"
+
+
+def told(problems: Sequence[Problem], width: int) -> list[str]:
+    """One line for each, its place in ``width`` columns. A remedy that three or more in a row have in common stands once, below them."""
+    lines = []
+    for remedy, group in groupby(problems, lambda problem: problem.remedy):
+        several = list(group)
+        if remedy and len(several) > 2:
+            lines += [f"  {each.where:<{width}}  {each.what}" for each in several]
+            lines.append(f"  {'':<{width}}  These {len(several)}: {remedy}")
+        else:
+            lines += [f"  {each.where:<{width}}  {each.sentence}" for each in several]
+    return lines
 
 
 class InstallError(Exception):

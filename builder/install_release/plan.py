@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import preflight
-from .errors import Problem
+from .errors import Problem, told
 from .facts import Facts
 from .manifest import ENV_LAYERS, Health, Hook, Layer, Manifest
 from .overlay import Verdict
@@ -192,7 +192,7 @@ def lines(plan: Plan) -> list[str]:
     if plan.refusals:
         count = len(plan.refusals)
         shown.append(f"refused, {count} reason{'' if count == 1 else 's'}:")
-        shown += [_line(problem.where, problem.sentence) for problem in plan.refusals]
+        shown += told(plan.refusals, max(12, *(min(len(problem.where), 40) for problem in plan.refusals)))
     return shown
 
 

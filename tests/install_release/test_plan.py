@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from builder.install_release import plan
+from builder.install_release.errors import Problem, told
 from builder.install_release.interpreter import Search
 from builder.install_release.manifest import Layer, Manifest, Range
 from tests.install_release.test_preflight import GOOD, ID, WANTED
@@ -72,6 +73,19 @@ def test_refusals_stand_last_with_their_remedies() -> None:
     start = shown.index("refused, 2 reasons:")
     assert [line.split()[0] for line in shown[start + 1 :]] == ["python", "shared/env"]
     assert blocked.environment == "unknown"
+
+
+def test_a_remedy_that_several_have_in_common_stands_once() -> None:
+    """Three in a row or more: below them, with their number; two keep theirs."""
+    problems = [*(Problem("sudo", f"{each} is missing.", "Ask an administrator.") for each in "abc"), Problem("env", "d is missing", "Set it.")]
+    assert told(problems, 4) == [
+        "  sudo  a is missing.",
+        "  sudo  b is missing.",
+        "  sudo  c is missing.",
+        "        These 3: Ask an administrator.",
+        "  env   d is missing. Set it.",
+    ]
+    assert told(problems[1:], 4)[0] == "  sudo  b is missing. Ask an administrator."
 
 
 def test_a_program_gets_every_field() -> None:
