@@ -15,6 +15,8 @@ from .host import CURRENT, ENVS, RELEASES, Host, pointer_problem
 from .processes import Process, running
 from .prune import environment_users
 
+_NOTE = 120  # letters of why a release is bad that fit beside it; log tells the rest
+
 
 @dataclass(frozen=True)
 class Row:
@@ -123,7 +125,8 @@ def _table(status: Status, now: str) -> Iterator[str]:
         active = _span(row.seconds) if past.active else "-"
         shared = f", shared with {', '.join(_version(status, each) for each in row.shared_with)}" if row.shared_with else ""
         env = f"{row.env[:4]} ({_bytes(row.env_bytes)}{shared})" if row.env else "damaged: see verify"
-        note = f"   {past.note}" if past.note else ""
+        cut = len(past.note) > _NOTE
+        note = f"   {past.note[:_NOTE].rstrip()}… (see log {past.version})" if cut else f"   {past.note}" if past.note else ""
         rows.append((row.release, past.version, state, installed, active, _bytes(row.bytes), env + note))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for number, line in enumerate(rows):

@@ -45,6 +45,14 @@ def test_status_of_two_releases(tmp_path: Path) -> None:
     assert all(row["bytes"] > 0 and row["env_bytes"] > 0 for row in value["rows"])
 
 
+def test_a_long_story_is_cut(tmp_path: Path) -> None:
+    """What a failed service said stays out of the table: log has it whole."""
+    root = tmp_path / "root"
+    install(root, artifact(tmp_path, "1.0"))
+    release.mark(order(root, why="x" * 500), "1.0", "bad")
+    assert screen(root).splitlines()[2].endswith(f" {'x' * 120}… (see log 1.0)")
+
+
 def test_status_names_processes_of_older_releases(tmp_path: Path) -> None:
     """A process that was started from the release before is told from one of the live release; workers are counted with their parent."""
     root = tmp_path / "root"
