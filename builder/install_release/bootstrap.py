@@ -181,7 +181,13 @@ def _head(needs: Needs) -> Iterator[str]:
     yield '[ "$(id -u)" = 0 ] || { echo "this is to be run as root" >&2; exit 1; }'
     yield f'as_user() {{ runuser -u {needs.user} -- "$@"; }}'
     if needs.units or any(each.way == "file" for each in needs.privileges):
-        yield 'put() { mkdir -p "${1%/*}"; cat > "$1.new"; mv -f "$1.new" "$1"; }'
+        yield "put() {"
+        yield '    mkdir -p "${1%/*}"; cat > "$1.new"'
+        yield '    if [ -e "$1" ] && [ ! -e "$1.old" ] && ! cmp -s "$1" "$1.new"; then'
+        yield '        cp -p "$1" "$1.old"; echo "$1 was there already: what it said is in $1.old" >&2'
+        yield "    fi"
+        yield '    mv -f "$1.new" "$1"'
+        yield "}"
     if any(each.way == "link" for each in needs.privileges):
         yield "link() {"
         yield '    if [ -e "$1" ] && [ ! -L "$1" ]; then echo "$1 is in the way: look at it, and move it away" >&2; exit 1; fi'

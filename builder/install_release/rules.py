@@ -172,6 +172,8 @@ def health_problems(health: Health) -> Iterator[Problem]:
         yield Problem("passes", "must be from 1 to 100.")
     if not 1 <= health.deadline <= 3600:
         yield Problem("deadline", "must be from 1 to 3600 seconds.")
+    if health.passes > 4 * health.deadline:
+        yield Problem("passes", f"{health.passes} can't be had in {health.deadline} s: there is a quarter of a second between two attempts.")
 
 
 def contradictions(overlay: Overlay, services: Sequence[Service], hooks: Sequence[Hook], health: Health, rollback_safe_to: str) -> Iterator[Problem]:

@@ -155,6 +155,19 @@ def test_a_line_is_put_into_an_ini_file_once(tmp_path: Path) -> None:
                 assert file.read() == after
 
 
+def test_a_file_of_an_administrators_is_kept_beside(tmp_path: Path) -> None:
+    """The script does not write over what it has not written: the first text that it finds stays beside; the same text again changes nothing."""
+    function = "\n".join(lines(NEEDS)).partition("put() {")[2].partition("\n}\n")[0]
+    path = tmp_path / "conf.d/shop.conf"
+    for text in ("mine\n", "ours\n", "ours\n", "ours, later\n"):
+        if text == "mine\n":
+            path.parent.mkdir()
+            path.write_text(text)
+        else:
+            subprocess.run(["sh", "-euc", f'put() {{{function}\n}}; put "$1"', "sh", path], input=text, text=True, check=True)
+    assert {each.name: each.read_text() for each in path.parent.iterdir()} == {"shop.conf": "ours, later\n", "shop.conf.old": "mine\n"}
+
+
 def test_directories_that_files_are_copied_to(tmp_path: Path) -> None:
     """Each is made for the user who deploys, once; one that is there stays whose it is. What it grants is said before."""
     wanted = Wanted({path: Rendered(b"", "644") for path in ("conf/a", "conf/below/b", "rc")})

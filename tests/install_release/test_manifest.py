@@ -141,6 +141,7 @@ def test_what_contradicts_itself_is_refused_where_it_does(data: bytes, change: C
         (lambda m: m.update(health={**HEALTH, "socket": "@root@/../x"}), "health.socket"),
         (lambda m: m.update(health={**HEALTH, "status": 99}), "health.status"),
         (lambda m: m.update(health={**HEALTH, "passes": 1000}), "health.passes"),
+        (lambda m: m.update(health={**HEALTH, "passes": 5}), "health.passes"),
         (lambda m: m.update(health={**HEALTH, "deadline": 0}), "health.deadline"),
         (lambda m: m.update(health={**HEALTH, "body": "x" * 5000}), "health.body"),
         (lambda m: m.update(rollback_safe_to="1 0"), "rollback_safe_to"),

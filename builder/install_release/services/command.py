@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,12 @@ from .terms import RELOAD, START, STOP, Action, Context, Privilege, Say, Staged
 def lint(service: Service, files: Mapping[str, str]) -> tuple[Problem, ...]:
     """No command is started from current/venv, none searches current/src."""
     found = [problem for key in COMMANDS for problem in starting.command_problems(key, getattr(service, key), " ".join(getattr(service, key)))]
+    for key in COMMANDS:
+        words = getattr(service, key)
+        if words and os.path.basename(words[0]) == "sudo":
+            options = list(itertools.takewhile(lambda word: word.startswith("-"), words[1:]))
+            if set(options) - {"-n", "--"} or len(options) == len(words) - 1:
+                found.append(Problem(key, f"{' '.join(words)}: no line for sudo can be made of it.", "Write: sudo -n COMMAND …, which root runs."))
     return (*found, *starting.texts_problems(staged.mine(service, files)))
 
 

@@ -315,6 +315,8 @@ def test_no_line_of_a_users_table_looks_like_a_mark() -> None:
         ("init", {"init.d/x": "#!/bin/sh\n"}, {"unit": "shop"}, "none of its files is called shop"),
         ("init", {"init.d/shop": "#!/bin/sh\n"}, {"unit": "shop"}, "has no LSB header with Provides"),
         ("command", {"x/y": "z"}, {"restart": ("/srv/shop/current/venv/bin/x",)}, f"Write: {RUN} x"),
+        ("command", {"x/y": "z"}, {"restart": ("sudo", "-n", "-u", "postgres", "psql")}, "Write: sudo -n COMMAND …, which root runs."),
+        ("command", {"x/y": "z"}, {"restart": ("sudo", "-n", "--")}, "Write: sudo -n COMMAND …, which root runs."),
         ("gunicorn", {"u/s.service": "[Service]\n", "g.conf.py": 'chdir = "/srv/shop/current/src"\n'}, {"unit": "s.service"}, "chdir leads through"),
     ],
 )
