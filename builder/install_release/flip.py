@@ -138,7 +138,7 @@ class _Failure:
     @property
     def message(self) -> str:
         what = self.error.message if isinstance(self.error, InstallError) else "the flip failed"
-        return f"{what}, and was rolled back" if self.began or not isinstance(self.error, InstallError) else f"{what}; what was live is live"
+        return f"{what}, and all of it was taken back" if self.began or not isinstance(self.error, InstallError) else f"{what}; what was live is live"
 
     @property
     def problems(self) -> tuple[Problem, ...]:

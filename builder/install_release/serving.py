@@ -90,9 +90,11 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
     verdict = health.watch(check, host.path(RELEASES, release.id), say, masking.mask(host.root, release.manifest.name))
     if not verdict.good:
         what = f"{release.id} did not pass: {verdict.log[-2 if len(verdict.log) > 1 else -1].partition('s  ')[2]}."
-        raise UnhealthyError(
-            "the health check failed", [Problem("health", what, "See what it saw, below; the release's own log says more.")], verdict.log
-        )
+        logs = [
+            f"journalctl {'--user ' if each.user else ''}-u {each.unit}" for each in release.manifest.services if each.unit and each.kind != "init"
+        ]
+        more = f"the release's own log says more{': ' if logs else ''}{', '.join(logs)}"
+        raise UnhealthyError("the health check failed", [Problem("health", what, f"See what it saw, below; {more}.")], verdict.log)
     return verdict.log
 
 

@@ -76,7 +76,7 @@ def test_a_release_that_is_not_well_gives_way_to_the_old_one(tmp_path: Path, roo
     path = stub.release(tmp_path, "1.1", behaviour, deadline=1)
     done = run(path, "--root", root)
     assert done.returncode == 4
-    assert "the health check failed, and was rolled back" in done.stderr
+    assert "the health check failed, and all of it was taken back" in done.stderr
     assert words in done.stderr.partition("what was seen:")[2]
     check_agrees(root, first.id, "1.0")
     assert past(root).of(id_of(path)).state == "bad"
@@ -400,7 +400,7 @@ def test_the_plan_shows_it_all(tmp_path: Path, root: Path) -> None:
     assert (service["name"], service["verb"], service["why"], value["health"]["deadline"]) == (
         "stub",
         "restart",
-        "a new release, its configuration changed",
+        "another release, its configuration changed",
         60,
     )
     with open(stub.release(tmp_path, "1.1"), "rb") as stream:

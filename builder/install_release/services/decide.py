@@ -53,7 +53,7 @@ def _verb(service: Service, due: list[str], new_release: bool) -> str:
     return RESTART
 
 
-_WORDS = {"release": "a new release", "env": "its environment changed", "config": "its configuration changed"}
+_WORDS = {"release": "another release", "env": "its environment changed", "config": "its configuration changed"}
 
 
 def _of(service: Service, changed: frozenset[str]) -> tuple[str, ...]:

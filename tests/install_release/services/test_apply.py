@@ -97,11 +97,11 @@ def test_a_new_release_restarts_its_processes_one_after_the_other(supervised: Pl
     supervised.apply(start(WEB), OLD)
     pid = (supervised.root / "shared" / "supervisord.pid").read_text()
     supervised.release(FILES, NEW)
-    _, said = supervised.apply(Action(WEB, "restart", "a new release"), NEW, OLD)
+    _, said = supervised.apply(Action(WEB, "restart", "another release"), NEW, OLD)
     until(lambda: started(supervised) == [OLD, OLD, NEW, NEW])
-    assert said == ["web: restart (a new release)", "  restarting shop:shop_0", "  restarting shop:shop_1"]
+    assert said == ["web: restart (another release)", "  restarting shop:shop_0", "  restarting shop:shop_1"]
     supervised.live(OLD)
-    supervised.apply(Action(WEB, "restart", "a new release"), OLD, NEW)
+    supervised.apply(Action(WEB, "restart", "another release"), OLD, NEW)
     until(lambda: started(supervised) == [OLD, OLD, NEW, NEW, OLD, OLD])
     assert (supervised.root / "shared" / "supervisord.pid").read_text() == pid
 

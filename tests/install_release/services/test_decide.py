@@ -126,7 +126,7 @@ def test_the_reasons_are_told_in_words() -> None:
     """All that is due, not only the first; with the files that changed."""
     each = service("systemd")
     [action] = decide(release(each), release(each, version="2"), frozenset({"systemd/a", "b"}), True)
-    assert str(action) == "x: restart (a new release, its environment changed, its configuration changed)"
+    assert str(action) == "x: restart (another release, its environment changed, its configuration changed)"
     assert action.changed == ("systemd/a",)
 
 
