@@ -126,7 +126,7 @@ def test_missing_requirements_are_named_together(probe: Probe, host: Host) -> No
 def test_disk_without_room(probe: Probe, make_host: MakeHost) -> None:
     """A disk that is too small is refused before the first byte, with how much is needed and how much there is."""
     size = os.stat(probe.artifact("1").path).st_size
-    host = make_host(srv_bytes=size + (1 << 20))
+    host = make_host(srv_bytes=size + (2 << 20))
     set_up_probe(host)
     host.copy(probe.artifact("1").path, "release.tgz")
     host.run("tar", "xzf", "release.tgz", "--occurrence=1", "--strip-components=1", "release/install-release", cwd=host.upload)
