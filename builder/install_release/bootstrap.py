@@ -32,7 +32,8 @@ _INCLUDED = re.compile(r"(?:\w+ )?[\w./@+=:,~*-]+;?")  # a line that includes fi
 class Needs:
     """What a release needs of a host beside what is below its root. ``accounts``: the users that its services run as, the first one's group is
     that of what they share with ``user``; ``directories``: those of shared/ that it links; ``variables``: what shared/env must set; ``units``: those
-    of systemd's that read what is live, when they start; ``places``: directories of the system that files are copied to."""
+    of systemd's that read what is live, when they start; ``places``: directories of the system that files are copied to;
+    ``unset``: host.ini does not say yet all that etc/ asks for."""
 
     name: str
     root: str
@@ -43,6 +44,7 @@ class Needs:
     privileges: tuple[Privilege, ...]
     units: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
+    unset: bool = False
 
 
 def of_artifact(artifact: Artifact, root: str, user: str) -> Needs:
@@ -90,6 +92,7 @@ def needs(manifest: Manifest, wanted: Wanted, root: str, user: str) -> Needs:
         privileged,
         _units(manifest),
         overlay.places(manifest, wanted),
+        bool(wanted.problems),
     )
 
 
@@ -348,9 +351,11 @@ def _runs(needs: Needs) -> Iterator[str]:
 
 def _foot(needs: Needs) -> Iterator[str]:
     yield ""
-    env = os.path.join(needs.root, "shared", "env")
-    todo = f" {', '.join(needs.variables)} into {env}, then" if needs.variables else ""
-    yield f"echo {shlex.quote(f'next, as {needs.user}:{todo} install-release release.tgz --root {needs.root}')}"
+    shared = os.path.join(needs.root, "shared")
+    todo = [f"{', '.join(needs.variables)} into {shared}/env"] if needs.variables else []
+    todo += [f"what etc/ asks for (--plan names it) into {shared}/host.ini"] if needs.unset else []
+    first = f" {', '.join(todo)}, then" if todo else ""
+    yield f"echo {shlex.quote(f'next, as {needs.user}, logged in anew:{first} install-release release.tgz --root {needs.root}')}"
 
 
 def _comment(text: str, width: int = 148) -> Iterator[str]:

@@ -90,6 +90,8 @@ def _root(facts: Facts) -> list[Problem]:
     problems = [Problem("root", f"{path} is not a directory.", "Move it away, or name another root with --root.") for path in facts.not_directories]
     for path in facts.unwritable:
         remedy = "Give it to this user (chown), mount it for writing, or name another root with --root."
+        if facts.root.startswith(f"{path.rstrip('/')}/"):  # the root itself is not there yet: what is above it stays whose it is
+            remedy = f"Let an administrator make {facts.root} for it, as install-release bootstrap --print says, or name another root with --root."
         problems.append(Problem("root", f"{path} can't be written by this user.", remedy))
     for path in facts.foreign:
         what = f"{path} is on another file system than {facts.root}: nothing can be moved there in one step."

@@ -187,6 +187,15 @@ def test_directories_that_files_are_copied_to(tmp_path: Path) -> None:
     assert "place() {" not in bootstrap.script(NEEDS)
 
 
+def test_the_script_ends_with_what_is_next() -> None:
+    """What no artifact carries, as far as it is not there: variables; and values, when host.ini lacks one."""
+    end = "install-release release.tgz --root /srv/shop'"
+    begin = "echo 'next, as deploy, logged in anew: SECRET_KEY into /srv/shop/shared/env,"
+    assert bootstrap.script(NEEDS).splitlines()[-1] == f"{begin} then {end}"
+    unset = bootstrap.script(replace(NEEDS, unset=True)).splitlines()[-1]
+    assert unset == f"{begin} what etc/ asks for (--plan names it) into /srv/shop/shared/host.ini, then {end}"
+
+
 def test_who_services_run_as() -> None:
     """What units and programs of the system's managers say; not what the user's own managers run, nor what starts nothing."""
     services = (
