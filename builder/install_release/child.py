@@ -1,7 +1,8 @@
 """The only place of the install half that starts a program: with a deadline, a scrubbed environment and an end for all of it.
 
-A child gets a session of its own; when it ends, or its time is up, whatever it started and left in that session is killed. What it
-says goes through a pipe that is read while it runs and kept up to a limit, so that neither a flood nor a silence hangs the installer.
+A child gets a session of its own, and a mark in its environment. When it ends, or its time is up, whatever it started and left is killed: in
+that session, or by the mark in one of its own. What it says goes through a pipe that is read while it runs and kept up to a limit, so that
+neither a flood nor a silence hangs the installer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import subprocess
 
 _GRACE = 5.0  # seconds that a killed process may take to be gone
+_MARK = "INSTALL_RELEASE_CHILD"  # names, in a child's environment, who started it: what leaves its session is known by that
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -80,6 +82,7 @@ def run(
     import subprocess  # only now: each start would pay for it
 
     process, ended = None, False
+    mark = f"{os.environ.get(_MARK, '')}{os.urandom(8).hex()}"
     try:
         with interrupts.put_off():  # no signal comes between its start and the note of it, or it would go on unseen
             process = subprocess.Popen(
@@ -87,7 +90,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
-                env=dict(scrubbed() if environment is None else environment),
+                env={**(scrubbed() if environment is None else environment), _MARK: mark},
                 cwd=cwd,
                 start_new_session=True,
             )
@@ -95,21 +98,37 @@ def run(
         said, ended = _listen(process, process.stdout.fileno(), time.monotonic() + deadline, keep, hear)
     finally:
         if process is not None:
-            _end(process, kill=not (leaves and ended))
+            _end(process, "" if leaves and ended else mark)
     return Done(process.returncode if ended else None, said.decode("utf-8", "replace"))
 
 
-def _end(process: subprocess.Popen[bytes], kill: bool) -> None:
-    """Nothing of it goes on, unless it may; it is not waited for much longer."""
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Nothing of it goes on, unless it may: it has no ``mark`` then; it is not waited for much longer."""
     import subprocess
 
-    if kill:
+    if mark:
         with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, or it gave up its rights
             os.killpg(process.pid, signal.SIGKILL)
+        end = time.monotonic() + _GRACE
+        while (strays := _marked(f"{_MARK}={mark}".encode("ascii"))) and time.monotonic() < end:  # again: one may have forked meanwhile
+            for pid in strays:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE)
     assert process.stdout is not None
     process.stdout.close()
+
+
+def _marked(mark: bytes) -> list[int]:
+    """The processes whose environment began with ``mark`` and that are not dead, of those that this user may look at."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                if any(variable.startswith(mark) for variable in file.read(4 << 20).split(b"\0")):
+                    found.append(int(name))
+    return found
 
 
 def _listen(process: subprocess.Popen[bytes], pipe: int, end: float, keep: int, hear: Callable[[bytes], None]) -> tuple[bytes, bool]:

@@ -107,7 +107,7 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
     elif found is not None and found != transaction:
         with suppress(OSError):  # if this process is killed, whoever recovers knows why: as well as the disk lets it
             journal.write(host, transaction)
-    stays = [Problem("etc", words) for words in overlay.restore(host, transaction.tx, transaction.changes)]
+    stays = [Problem("etc", f"{words}.", "See install-release config-diff.") for words in overlay.restore(host, transaction.tx, transaction.changes)]
     if durable.read_link(host.fd, CURRENT) == _target(transaction.to):
         _set(host, CURRENT, _target(transaction.before))
     if durable.read_link(host.fd, PREVIOUS) == _target(transaction.before):

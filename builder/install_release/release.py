@@ -149,7 +149,7 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             if not _lost_environment(host, artifact.id):
                 for note in _other_values(host, artifact):
                     order.note(note)
-                return _outcome(host, artifact.id, artifact.id, already=True, seconds=clock.lap("preflight"))
+                return _already(host, artifact.id, clock.lap("preflight"))
     wanted = overlay.rendered(artifact, order.root)
     against = _intent(artifact.manifest, artifact.id, order, wanted).refusals if activate else wanted.problems
     chosen = check(artifact.manifest, artifact.id, order, python, (*stage.conflicts(artifact), *against))
@@ -205,7 +205,7 @@ def activate(order: Order, wanted: str) -> Outcome:
     with changing(order) as host:
         before, release = host.current() or "", resolve(host, wanted)
         if release == before:
-            return _outcome(host, release, before, already=True)
+            return _already(host, release)
         verify.insist(host, release)
         return _flip(host, _decide(host, release, order, "activate"), order)
 
@@ -222,7 +222,7 @@ def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> 
             remedy = "Install an older artifact, or activate ID (see status)."
             raise RefusedError("there is nothing to roll back to", [Problem("history", what, remedy)])
         if release == before:
-            return _outcome(host, release, before, already=True)
+            return _already(host, release)
         if past.of(release).state == "bad":
             what = f"{release} is bad: {past.of(release).note}."
             raise RefusedError("that release is marked bad", [Problem("history", what, f"If you mean it: install-release activate {release}.")])
@@ -447,6 +447,15 @@ def _lost_environment(host: Host, release: str) -> str:
     except DamagedError:  # not here, or no word of it can be trusted
         return ""
     return "" if durable.exists(host.fd, f"{ENVS}/{env}") else env
+
+
+def _already(host: Host, release: str, seconds: Mapping[str, float] | None = None) -> Outcome:
+    """There is nothing to do: it is live. Raises ``DegradedError`` when not all that runs is."""
+    degraded = _past(host).degraded
+    if degraded:
+        what = f"{release} is live, but what runs did not all follow when {degraded['id']} was taken back: {degraded.get('why', '')}"
+        raise DegradedError("it is live already, and degraded", [Problem("services", what, "Mend that, then run install-release recover.")])
+    return _outcome(host, release, release, already=True, seconds=seconds)
 
 
 def _other_values(host: Host, artifact: Artifact) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 from builder.install_release import child
 
@@ -14,6 +15,18 @@ def test_what_a_child_leaves_is_ended_with_it() -> None:
     done = child.run(["/bin/sh", "-c", "sleep 60 & echo $!"], deadline=20)
     assert done.good
     assert _gone(int(done.output))
+
+
+def test_what_leaves_the_session_is_ended_too(tmp_path: Path) -> None:
+    """A process that takes a session of its own, and forks there, goes on neither when its starter ends nor when that is out of time."""
+    file = tmp_path / "written"
+    stray = f"setsid sh -c '(while :; do echo x >> {file}; sleep 0.02; done) & wait' &"
+    for deadline, end in ((20.0, "sleep 0.3"), (0.5, "sleep 60")):
+        done = child.run(["/bin/sh", "-c", f"{stray} {end}"], deadline=deadline)
+        assert done.good == (deadline == 20)
+        size = file.stat().st_size
+        time.sleep(0.2)
+        assert file.stat().st_size == size
 
 
 def test_a_daemon_may_be_left() -> None:

@@ -206,6 +206,7 @@ def test_a_way_back_that_fails_is_degraded(tmp_path: Path, root: Path) -> None:
     assert "problem: degraded: " in run("status", "--root", root).stdout
     done = run("recover", "--root", root)
     assert (done.returncode, "ended with status 9" in done.stderr) == (5, True), done.stderr
+    assert run("activate", first, "--root", root).returncode == 5, "it is live already, but not all that runs is its"
     (root / "shared/broken").unlink()
     done = run("recover", "--root", root)
     assert (done.returncode, done.stdout) == (0, f"done: what runs follows {first} again\n"), done.stderr
