@@ -151,6 +151,7 @@ _FLIPPING = (
     _argument("--unsafe", action="store_true", help="go back even to a version that can't run with the data as a later one left them"),
     _ETC,
 )
+_PLAN = _argument("--plan", action="store_true", help="say what would be done, and change nothing")
 _ID = _argument("id", metavar="ID", help="a release: its id, the beginning or end of it, or a version")
 _MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, the beginning or end of it, or a version")
 
@@ -216,17 +217,24 @@ def _plan(options: argparse.Namespace) -> int:
             manifest, wanted, more = artifact.manifest, artifact.id, stage.conflicts(artifact)
             etc = overlay.rendered(artifact, _root(options) or manifest.root)
     order = _order(options, _root(options) or manifest.root, "plan")
-    proposed, due = release.propose(manifest, wanted, order, etc, python=options.python, activate=not options.no_activate, more=more)
+    return _show(options, *release.propose(manifest, wanted, order, etc, python=options.python, activate=not options.no_activate, more=more))
+
+
+def _show(options: argparse.Namespace, proposed: plan.Plan, due: Sequence[str]) -> int:
     lines = [*plan.lines(proposed), *(f"recovery is due, and comes first: {each}" for each in due)]
     _say(options, lines, {**plan.to_json(proposed), "recovery": list(due)})
     return RefusedError.status if proposed.refusals else 0
 
 
 def _activate(options: argparse.Namespace) -> int:
+    if options.plan:
+        return _show(options, *release.propose_flip(_order(options, _known_root(options), "plan"), options.id, "activate"))
     return _tell(options, release.activate(_order(options, _known_root(options), "activate"), options.id))
 
 
 def _rollback(options: argparse.Namespace) -> int:
+    if options.plan:
+        return _show(options, *release.propose_flip(_order(options, _known_root(options), "plan"), options.id, "rollback"))
     return _tell(options, release.rollback(_order(options, _known_root(options), "rollback"), options.id, keep=options.keep))
 
 
@@ -343,17 +351,17 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
             *_CHANGING,
             *_FLIPPING,
             _argument("artifact", metavar="ARTIFACT", nargs="?", help=f"the file, or - for standard input ({_DEFAULT})"),
-            _argument("--plan", action="store_true", help="say what would be done, and change nothing"),
+            _PLAN,
             _argument("--no-activate", action="store_true", help="put it there, but leave what is live"),
             _argument("--python", metavar="P", help="the interpreter to use, a path or a command"),
             _argument("--expect-sha256", metavar="H", help="refuse any other file"),
         ),
     ),
-    "activate": (_activate, "make an installed release live", (*_CHANGING, *_FLIPPING, _ID)),
+    "activate": (_activate, "make an installed release live", (*_CHANGING, *_FLIPPING, _PLAN, _ID)),
     "rollback": (
         _rollback,
         "go back to the last good release, or to ID; what is left is marked bad",
-        (*_CHANGING, *_FLIPPING, _MAYBE_ID, _argument("--keep", action="store_true", help="don't mark what is left as bad")),
+        (*_CHANGING, *_FLIPPING, _PLAN, _MAYBE_ID, _argument("--keep", action="store_true", help="don't mark what is left as bad")),
     ),
     "status": (_status, "what is live, what is there, what still runs", ()),
     "log": (_log, "what happened here, or to one release", (_MAYBE_ID,)),

@@ -18,6 +18,7 @@ from .errors import DegradedError, InstallError, Problem, RolledBackError
 from .history import Event
 from .host import CURRENT, PREVIOUS, RELEASES, Host
 from .journal import Transaction
+from .manifest import Hook
 from .overlay import Change
 from .serving import Side
 from .version import older
@@ -62,7 +63,7 @@ def flip(host: Host, switch: Switch, say: Say = lambda line: None) -> str:
         try:
             journal.write(host, transaction)
             with interrupts.let_through():
-                _run_hooks(host, "pre", left if switch.how == "rollback" else to, switch, say)
+                _run_hooks(host, "pre", _whose("pre", left, to, switch), switch, say)
             overlay.prepare(host, transaction.tx, transaction.changes)
             transaction = transaction.step("switching")
             journal.write(host, transaction)
@@ -213,14 +214,33 @@ def _unsafe(failure: _Failure) -> Iterator[Problem]:
         yield Problem("rollback_safe_to", what, "Look at the data.")
 
 
-def _run_hooks(host: Host, moment: str, release: Side, switch: Switch, say: Say) -> None:
+def due(left: Side, to: Side, switch: Switch) -> tuple[Hook, ...]:
+    """The hooks that a flip runs, in their order."""
+    return (*_due("pre", _whose("pre", left, to, switch), switch), *_due("post", to, switch))
+
+
+def _whose(moment: str, left: Side, to: Side, switch: Switch) -> Side:
+    """Before a rollback, the release that is left knows what is to be undone."""
+    return left if moment == "pre" and switch.how == "rollback" else to
+
+
+def _due(moment: str, release: Side, switch: Switch) -> tuple[Hook, ...]:
     when = f"{moment}_{'rollback' if switch.how == 'rollback' else 'flip'}"
-    declared = release.manifest.hooks if release.manifest and switch.hooks else ()
-    if any(hook.when == when for hook in declared):
+    declared = [hook for hook in (release.manifest.hooks if release.manifest and switch.hooks else ()) if hook.when == when]
+    if not declared:
+        return ()
+    from . import hooks  # only now: most releases have none
+
+    return hooks.chosen(declared, when, switch.once)
+
+
+def _run_hooks(host: Host, moment: str, release: Side, switch: Switch, say: Say) -> None:
+    wanted = _due(moment, release, switch)
+    if wanted:
         from . import hooks, masking  # only now: most releases have none
 
         masked = masking.mask(host.root, release.manifest.name if release.manifest else "")
-        hooks.run(hooks.chosen(declared, when, switch.once), host.path(RELEASES, release.id, launcher.NAME), say, masked)
+        hooks.run(wanted, host.path(RELEASES, release.id, launcher.NAME), say, masked)
 
 
 def _events(transaction: Transaction, switch: Switch, left: Side, to: Side, seen: Sequence[str]) -> tuple[Event, ...]:

@@ -58,8 +58,19 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class Installed:
+    """Where a release is that is here: its root, interpreter and environment, and the bytes that are free there."""
+
+    root: str
+    interpreter: str
+    env_key: str
+    free_bytes: int
+
+
+@dataclass(frozen=True)
 class Plan:
-    """One installation. ``environment``: here, new or unknown; ``source``: new, changed or the same; ``bytes`` and ``inodes``: to be written.
+    """One installation, or one flip to a release that is here. ``environment``: here, new or unknown; ``source``: new, changed or the same;
+    ``bytes`` and ``inodes``: to be written.
 
     ``etc``, ``services``, ``hooks`` and ``health`` are of making it live.
     """
@@ -136,6 +147,39 @@ def make(
         activate=activate,
         refusals=tuple(preflight.refusals(facts, manifest) if refusals is None else refusals),
         warnings=preflight.warnings(facts, manifest),
+    )
+
+
+def make_flip(manifest: Manifest, release: str, installed: Installed, live: Live | None, intent: Intent, hooks: Sequence[Hook]) -> Plan:
+    """The plan for making a release live that is here already: nothing is unpacked."""
+    before = live.manifest if live else None
+    return Plan(
+        name=manifest.name,
+        from_id=live.id if live else "",
+        from_version=before.version if before else "damaged" if live else "",
+        to_id=release,
+        to_version=manifest.version,
+        already=live is not None and live.id == release,
+        root=installed.root,
+        interpreter=installed.interpreter,
+        environment="here",
+        env_key=installed.env_key,
+        packages=changes(before.layers if before else (), manifest.layers),
+        source="new" if before is None else "the same" if _digests(before, "src") == _digests(manifest, "src") else "changed",
+        layers=(),
+        links=(),
+        etc=intent.verdicts,
+        etc_known=intent.whole,
+        services=intent.steps,
+        hooks=tuple(hooks),
+        health=manifest.health if manifest.health.declared else None,
+        rollback_safe_to=manifest.rollback_safe_to,
+        bytes=0,
+        inodes=0,
+        free_bytes=installed.free_bytes,
+        activate=True,
+        refusals=intent.refusals,
+        warnings=(),
     )
 
 

@@ -36,11 +36,12 @@ from .flip import Switch
 from .history import Event, History
 from .host import CURRENT, ENVS, RELEASES, SHARED, STATE, Host
 from .interpreter import Interpreter
-from .manifest import Conflict, Manifest
-from .overlay import OverlayError, Wanted
+from .manifest import Conflict, Hook, Manifest
+from .overlay import OverlayError, Proposal, Wanted
 from .plan import Intent, Live, Plan, Step
 from .prune import Pruned
 from .recover import Recovered
+from .serving import Side
 from .stage import Staging
 from .version import older
 
@@ -213,21 +214,51 @@ def activate(order: Order, wanted: str) -> Outcome:
 def rollback(order: Order, wanted: str | None = None, *, keep: bool = False) -> Outcome:
     """Go back to ``wanted``, or to the last good release before the live one. What is left is bad from now on, unless ``keep``."""
     with changing(order) as host:
-        before, past = host.current(), _past(host)
-        if before is None:
-            raise RefusedError("there is nothing to roll back", [Problem("current", "nothing is live here.", "Use activate ID (see status).")])
-        release = resolve(host, wanted) if wanted else history.rollback_target(past, before, host.releases())
-        if release is None:
-            what = f"no good release that came before {before} is still here."
-            remedy = "Install an older artifact, or activate ID (see status)."
-            raise RefusedError("there is nothing to roll back to", [Problem("history", what, remedy)])
-        if release == before:
+        release = _way_back(host, wanted)
+        if release == host.current():
             return _already(host, release)
-        if past.of(release).state == "bad":
-            what = f"{release} is bad: {past.of(release).note}."
-            raise RefusedError("that release is marked bad", [Problem("history", what, f"If you mean it: install-release activate {release}.")])
         verify.insist(host, release)
         return _flip(host, _decide(host, release, order, "rollback", marks_bad=not keep), order)
+
+
+def _way_back(host: Host, wanted: str | None) -> str:
+    """The release that a rollback goes to; the live one when that is named. Raises ``RefusedError``."""
+    before, past = host.current(), _past(host)
+    if before is None:
+        raise RefusedError("there is nothing to roll back", [Problem("current", "nothing is live here.", "Use activate ID (see status).")])
+    release = resolve(host, wanted) if wanted else history.rollback_target(past, before, host.releases())
+    if release is None:
+        what = f"no good release that came before {before} is still here."
+        remedy = "Install an older artifact, or activate ID (see status)."
+        raise RefusedError("there is nothing to roll back to", [Problem("history", what, remedy)])
+    if release != before and past.of(release).state == "bad":
+        what = f"{release} is bad: {past.of(release).note}."
+        raise RefusedError("that release is marked bad", [Problem("history", what, f"If you mean it: install-release activate {release}.")])
+    return release
+
+
+def propose_flip(order: Order, wanted: str | None, how: str) -> tuple[Plan, tuple[str, ...]]:
+    """What ``activate`` or ``rollback`` (``how``) would do, and what recovery would do before it. Changes nothing.
+
+    The release is verified; what the services' own programs say of its configuration is asked only when it is done.
+    """
+    with Host(order.root) as host:
+        due, pointer = recover.due(host), host.pointer(CURRENT)
+        live = Live(pointer.id, _manifest(host, pointer.id)) if pointer.kind == "release" else None
+        release = resolve(host, wanted) if how == "activate" and wanted else _way_back(host, wanted)
+        verify.insist(host, release)
+        manifest, record = host.manifest(release), host.record(release)
+        left, to = serving.side(host, live.id if live else ""), serving.side(host, release)
+        intent, hooks = Intent(), tuple[Hook, ...]()
+        if live is None or release != live.id:
+            proposal = overlay.propose(host, manifest, release, to.etc, order.answers, how == "rollback")
+            refusals = (*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to))
+            intent = Intent(_steps(left, to, proposal), overlay.show(host.root, manifest, proposal, to.etc), refusals)
+            hooks = flip.due(left, to, Switch(release, manifest.version, how, order.who, "", hooks=order.hooks, once=order.once))
+        interpreter = f"{record['interpreter']['executable']} ({record['interpreter']['version']})"
+        room = os.fstatvfs(host.fd)
+        installed = plan.Installed(host.root, interpreter, str(record["env"]), room.f_bavail * room.f_frsize)
+        return plan.make_flip(manifest, release, installed, live, intent, hooks), due
 
 
 def mark(order: Order, wanted: str, kind: str) -> Outcome:
@@ -321,9 +352,12 @@ def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env:
     to = serving.Side(release, manifest, wanted, env)
     proposal = overlay.survey(order.root, manifest, release, wanted, order.answers)
     problems += [*proposal.refusals, *serving.problems(os.path.realpath(order.root), left, to)]
-    steps = (Step(each.service.name, each.verb, each.why, each.changed) for each in serving.actions(left, to, proposal.changes))
     verdicts = overlay.show(order.root, manifest, proposal, wanted) if shown else proposal.verdicts
-    return Intent(tuple(steps), verdicts, tuple(problems))
+    return Intent(_steps(left, to, proposal), verdicts, tuple(problems))
+
+
+def _steps(left: Side, to: Side, proposal: Proposal) -> tuple[Step, ...]:
+    return tuple(Step(each.service.name, each.verb, each.why, each.changed) for each in serving.actions(left, to, proposal.changes))
 
 
 def _guard(past: History, release: str, version: str, order: Order) -> Iterator[Problem]:

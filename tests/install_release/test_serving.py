@@ -69,6 +69,29 @@ def test_install_upgrade_and_rollback(tmp_path: Path, root: Path) -> None:
     check_agrees(root, first.id, "1.0")
 
 
+def test_what_a_flip_would_do_is_shown_before(tmp_path: Path, root: Path) -> None:
+    """With --plan, rollback and activate tell where they would go: files with their diff, services with why, the hooks; and change nothing."""
+    hooks = (hook("pre_rollback", "echo", "undo"), hook("post_rollback", "echo", "redone"), hook("pre_flip", "true"))
+    first = install(root, stub.release(tmp_path, "1.0", hooks=hooks[1:]))
+    second = install(root, stub.release(tmp_path, "1.1", hooks=hooks[:1]))
+    serving = pid(root)
+    done = run("rollback", "--plan", "--root", root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"shop: {second.id[:19]}… (1.1) → {first.id[:19]}… (1.0)"), done.stdout
+    for words in ("stub: restart", "-version = 1.1", "+version = 1.0", "pre_rollback: echo undo", "post_rollback: echo redone", "health"):
+        assert words in done.stdout, words
+    assert "pre_flip" not in done.stdout
+    value = json.loads(run("activate", first.id, "--plan", "--json", "--root", root).stdout)
+    assert (value["from_id"], value["to_id"], value["refused"]) == (second.id, first.id, False)
+    assert [each["when"] for each in value["hooks"]] == ["pre_flip"]
+    assert "it is live already: nothing would be done" in run("activate", second.id, "--plan", "--root", root).stdout
+    check_agrees(root, second.id, "1.1")
+    assert pid(root) == serving
+    run("mark-bad", first.id, "--root", root)
+    done = run("rollback", "--plan", "--root", root)
+    assert (done.returncode, "there is nothing to roll back to" in done.stderr) == (3, True), done.stderr
+
+
 @pytest.mark.parametrize(("behaviour", "words"), [("breaks", "answered 500"), ("hangs", "no answer in time"), ("lies", "but as 20200101000000-0000")])
 def test_a_release_that_is_not_well_gives_way_to_the_old_one(tmp_path: Path, root: Path, behaviour: str, words: str) -> None:
     """Status 4, with what the check saw; the old one serves with its configuration; the new one is bad, stays to be looked at, and is no target."""
