@@ -132,7 +132,7 @@ def make(
         environment="unknown" if found is None else "here" if facts.env_here else "new",
         env_key=facts.env_key,
         packages=changes(before.layers if before else (), manifest.layers),
-        source="new" if before is None else "the same" if _digests(before, "src") == _digests(manifest, "src") else "changed",
+        source=_source(before, manifest),
         layers=tuple(layer.name for layer in to_write(facts, manifest)),
         links=tuple(f"src/{path}" for path in sorted((*manifest.requires.linked_dirs, *manifest.requires.linked_files))),
         etc=intent.verdicts,
@@ -165,7 +165,7 @@ def make_flip(manifest: Manifest, release: str, installed: Installed, live: Live
         environment="here",
         env_key=installed.env_key,
         packages=changes(before.layers if before else (), manifest.layers),
-        source="new" if before is None else "the same" if _digests(before, "src") == _digests(manifest, "src") else "changed",
+        source=_source(before, manifest),
         layers=(),
         links=(),
         etc=intent.verdicts,
@@ -199,6 +199,12 @@ def changes(before: Iterable[Layer], after: Iterable[Layer]) -> tuple[Change, ..
 def _packages(layers: Iterable[Layer]) -> dict[str, str]:
     pairs = (f"{layer.name}-".split("-")[:2] for layer in layers if layer.kind == "wheel")
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pairs}
+
+
+def _source(before: Manifest | None, manifest: Manifest) -> str:
+    if before is None:
+        return "new"
+    return "the same" if _digests(before, "src") == _digests(manifest, "src") else "changed"
 
 
 def _digests(manifest: Manifest, kind: str) -> list[str]:
