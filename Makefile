@@ -7,6 +7,7 @@ OUT ?= artifacts
 PYTHON ?=
 PYTHONS := $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14)
 TESTS ?=
+PART ?=
 
 # .venv is made anew when the declared tools, the interpreter asked for, or the checkout's place have changed. The stamp is written
 # last: a run that was interrupted half-way leaves none, and the next one starts over.
@@ -14,7 +15,7 @@ STAMP := .venv/.made-$(shell { echo '$(CURDIR) $(PYTHON)'; cat pyproject.toml; }
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: artifact venv test lint bench bench-large packages clean help
+.PHONY: artifact venv test lint faults bench bench-large packages clean help
 
 artifact: $(STAMP)  ## build the release of RECIPE into OUT
 	.venv/bin/build-release $(RECIPE) -o $(OUT)
@@ -28,6 +29,9 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/mypy
+
+faults: packages $(STAMP)  ## prove that nothing breaks it: kills, errors, power cuts, hostile input, races; half an hour (PART=kill picks one)
+	.venv/bin/python -m tests.faults $(PART)
 
 bench: bench/$(STAMP)  ## compare with other tools, half an hour: RUNS=5, ONLY=build,rebuild,dependency,wheels,install,source,wheel,durable,start
 	rm -rf build  # what setuptools left of an older tree would be installed too

@@ -1,0 +1,99 @@
+"""What the campaign counted: points and violations of each row, whether its targets were met, the table, and ``docs/faults.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Value = int | float | str | list[str] | dict[str, int] | dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what is counted, and how much of it a whole campaign has to try."""
+
+    key: str
+    words: str
+    least: int
+
+
+ROWS = (
+    Row("kill", "mutating calls killed", 1_500),
+    Row("errno", "errors injected", 15_000),
+    Row("double", "double faults", 2_000),
+    Row("full", "disks that are really full", 1),
+    Row("cache", "faults on the build side", 1),
+    Row("power-logical", "power cuts, by the model", 5_000),
+    Row("power-real", "power cuts, real file systems", 500),
+    Row("mutants", "mutants of the protocol", 25),
+    Row("hostile", "hostile artifacts x Pythons", 400),
+    Row("flips", "bytes flipped, lengths cut", 1),
+    Row("fuzz", "inputs made up", 1),
+    Row("signatures", "signature cases", 1),
+    Row("races", "installers at once, killed", 1),
+    Row("opens", "opens during flips", 1_000_000),
+    Row("life", "steps of the state machine", 1),
+    Row("checks", "hostile checks and hooks", 1),
+)
+
+
+@dataclass
+class Report:
+    """Counts by row. A part adds to the rows that it is about; what it finds wrong is a violation, in words that say how to see it again."""
+
+    points: dict[str, int] = field(default_factory=dict)
+    violations: dict[str, list[str]] = field(default_factory=dict)
+    details: dict[str, dict[str, Value]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def count(self, row: str, points: int = 1) -> None:
+        """``points`` more were tried."""
+        self.points[_known(row)] = self.points.get(row, 0) + points
+
+    def violation(self, row: str, what: str) -> None:
+        """Something that must never be was seen."""
+        self.violations.setdefault(_known(row), []).append(what)
+        print(f"VIOLATION {row}: {what}", flush=True)
+
+    def detail(self, row: str, **figures: Value) -> None:
+        """Figures that say more about a row: by scenario, by file system, …"""
+        self.details.setdefault(_known(row), {}).update(figures)
+
+    def missed(self) -> list[str]:
+        """The targets of a whole campaign that were not met."""
+        found = [f"{row.key}: {self.points.get(row.key, 0)} of {row.least}" for row in ROWS if self.points.get(row.key, 0) < row.least]
+        return found + [f"{row}: {len(each)} violations" for row, each in sorted(self.violations.items())]
+
+    def lines(self) -> list[str]:
+        """The table, for a reader."""
+        width = max(len(row.words) for row in ROWS)
+        lines = [f"{'':<{width}}  {'tried':>10}  {'at least':>10}  violations"]
+        for row in ROWS:
+            if row.key in self.points or row.key in self.violations:
+                wrong = len(self.violations.get(row.key, ()))
+                lines.append(f"{row.words:<{width}}  {self.points.get(row.key, 0):>10}  {row.least:>10}  {wrong}")
+        return lines
+
+    def to_json(self) -> Mapping[str, object]:
+        rows = {
+            row.key: {
+                "what": row.words,
+                "tried": self.points.get(row.key, 0),
+                "least": row.least,
+                "violations": len(self.violations.get(row.key, ())),
+                **({"details": self.details[row.key]} if row.key in self.details else {}),
+            }
+            for row in ROWS
+        }
+        return {"rows": rows, "seconds": self.seconds}
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n")
+
+
+def _known(row: str) -> str:
+    if row not in {each.key for each in ROWS}:
+        raise ValueError(f"{row} is no row of the table")
+    return row
