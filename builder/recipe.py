@@ -269,7 +269,7 @@ def _declares(kind: type[S], make: Callable[[S], T], check: Callable[[T], Iterab
 
     def read(value: object, where: str) -> T:
         made = make(_table(kind)(value, where))
-        problems = [dataclasses.replace(problem, where=_join(where, problem.where)) for problem in check(made)]
+        problems = [problem._replace(where=_join(where, problem.where)) for problem in check(made)]
         if problems:
             raise _Wrong(*problems)
         return made

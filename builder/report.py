@@ -18,6 +18,7 @@ from . import changes
 from .changes import Changes, Package
 from .errors import BuildError, Problem
 from .install_release.manifest import Manifest, Target
+from .install_release.records import as_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +135,7 @@ def outcome_value(outcome: Outcome) -> dict[str, Any]:
         "version": manifest.version,
         "commit": manifest.commit,
         "bytes": built.bytes,
-        "target": asdict(manifest.target),
+        "target": as_dict(manifest.target),
         "layers": [{key: getattr(layer, key) for key in ("name", "kind", "bytes", "cached", "files", "size")} for layer in built.layers],
         "changes": asdict(outcome.changes) if outcome.changes else None,
         "shared_files": [problem.where for problem in outcome.shared],
@@ -156,7 +157,7 @@ def inspection_value(found: Inspection) -> dict[str, Any]:
         "signatures": found.signatures,
         "layers": [{key: getattr(layer, key) for key in keys} for layer in found.manifest.layers],
         "largest": [asdict(content) for content in found.largest],
-        "manifest": asdict(found.manifest),
+        "manifest": as_dict(found.manifest),
     }
 
 
@@ -240,7 +241,7 @@ def plan_value(made: Plan) -> dict[str, Any]:
         "version": source.version,
         "commit": source.commit,
         "dirty": source.dirty,
-        "target": asdict(interpreter.target("")),
+        "target": as_dict(interpreter.target("")),
         "interpreter": str(interpreter.executable),
         "lock": made.recipe.dependencies.lock or None,
         "distributions": [{"name": entry.name, "version": entry.version} for entry in made.lock.entries],

@@ -7,7 +7,6 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,4 +70,4 @@ def write_release(directory: Path, layers: Mapping[str, Mapping[str, Content]], 
         trees.append(Tree(name or kind, kind, "", partial(lay, files, TOPS[kind])))
     with tempfile.TemporaryDirectory() as work:
         packed = pack(trees, Path(work) / "cache", Path(work), jobs=2)
-        return write(replace(FACTS, **facts), packed, PROGRAM, directory)
+        return write(FACTS._replace(**facts), packed, PROGRAM, directory)

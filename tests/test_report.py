@@ -140,8 +140,8 @@ def test_an_outcome_for_programs_has_the_promised_keys(tmp_path: Path) -> None:
 
 def test_an_inspection_shows_everything_that_matters(tmp_path: Path) -> None:
     """What it is, what it needs, each layer and the largest files stand in one listing."""
-    requires = replace(FACTS.requires, linked_dirs=("media",), env=("SECRET_KEY",), commands=("nginx",), bytes=2_000_000, inodes=1)
-    target = replace(THIS_TARGET, python="3.11", platform="linux_x86_64", libc=replace(THIS_TARGET.libc, minimum="2.28"))
+    requires = FACTS.requires._replace(linked_dirs=("media",), env=("SECRET_KEY",), commands=("nginx",), bytes=2_000_000, inodes=1)
+    target = THIS_TARGET._replace(python="3.11", platform="linux_x86_64", libc=THIS_TARGET.libc._replace(minimum="2.28"))
     built = write_release(tmp_path, {"src": {"manage.py": "x" * 2000}, "wheel:a-1-py3-none-any": {"lib/a.py": "1"}}, requires=requires, target=target)
     text = "\n".join(report.inspection(inspect(built.path)))
     assert text.startswith("shop 1.0   commit aaaaaaaaaaaa (2025-11-23 10:11 UTC)   for CPython 3.11, linux_x86_64, glibc ≥ 2.28\n")

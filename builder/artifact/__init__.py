@@ -9,7 +9,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -161,7 +161,7 @@ def _complete(facts: Manifest, first: _Piece, layers: tuple[PackedLayer, ...], l
         crc, size = crc32_combine(crc, layer.crc32, layer.plain), size + layer.plain
     crc, size = crc32_combine(crc, zlib.crc32(last.plain), len(last.plain)), size + len(last.plain)
     end = last.range(position)
-    return replace(facts, layers=tuple(placed), installer=first.range(0), end=end, tail=Tail(position + end.bytes, size, crc))
+    return facts._replace(layers=tuple(placed), installer=first.range(0), end=end, tail=Tail(position + end.bytes, size, crc))
 
 
 def _make(directory: Path) -> None:

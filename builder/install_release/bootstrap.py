@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from . import overlay, services
 from .artifact import Artifact
@@ -28,8 +28,7 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _INCLUDED = re.compile(r"(?:\w+ )?[\w./@+=:,~*-]+;?")  # a line that includes files: its path is one word to whatever reads it
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a release needs of a host beside what is below its root. ``accounts``: the users that its services run as, the first one's group is
     that of what they share with ``user``; ``directories``: those of shared/ that it links; ``variables``: what shared/env must set; ``units``: those
     of systemd's that read what is live, when they start; ``places``: directories of the system that files are copied to;
@@ -53,7 +52,7 @@ def of_artifact(artifact: Artifact, root: str, user: str) -> Needs:
     with suppress(RefusedError, DamagedError), Host(root) as host:  # before the first release there is none
         known = {each.command for each in found.privileges}
         more = (each for each in of_live(host, user).privileges if each.way == "sudo" and each.command not in known)
-        found = replace(found, privileges=(*found.privileges, *more))
+        found = found._replace(privileges=(*found.privileges, *more))
     return found
 
 

@@ -13,8 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import interrupts
 from .who import account
@@ -27,8 +26,7 @@ _MARK = "INSTALL_RELEASE_CHILD"  # names, in a child's environment, who started 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """How a child ended: ``status`` (negative: the signal that ended it; None: it was out of time), the end of what it said."""
 
     status: int | None
@@ -73,11 +71,14 @@ def run(
     hear: Callable[[bytes], None] = lambda piece: None,
     leaves: bool = False,
     errors: bool = True,
+    stdin: int | None = None,
+    files: Sequence[int] = (),
 ) -> Done:
     """Run ``command`` for at most ``deadline`` seconds; of its two outputs, the last ``keep`` bytes are kept. ``hear`` gets all, as it comes.
 
     ``leaves``: it may start a daemon, so what it leaves in its session when it ends by itself goes on. ``errors``: its standard error counts as
-    said. One that may not be killed (root's, by sudo) is not waited for once its time is up. Raises ``OSError`` if it can't start.
+    said. ``stdin``: the descriptor that it reads (None: nothing); it has ``files`` too. One that may not be killed (root's, by sudo) is not waited
+    for once its time is up. Raises ``OSError`` if it can't start.
     """
     import subprocess  # only now: each start would pay for it
 
@@ -87,11 +88,12 @@ def run(
         with interrupts.put_off():  # no signal comes between its start and the note of it, or it would go on unseen
             process = subprocess.Popen(
                 list(command),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
                 env={**(scrubbed() if environment is None else environment), _MARK: mark},
                 cwd=cwd,
+                pass_fds=files,
                 start_new_session=True,
             )
         assert process.stdout is not None

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
 
@@ -17,6 +16,7 @@ from .artifact import Artifact, open_artifact
 from .declared import VERDICTS, Conflict, safe_glob
 from .errors import InstallError, Problem, RefusedError, UsageError
 from .host import Host
+from .records import as_dict
 from .release import Order, Outcome
 from .who import me
 
@@ -277,7 +277,7 @@ def _verify(options: argparse.Namespace) -> int:
     lines = [f"  {each.kind:<10} {each.path}" + (f"   {each.detail}" if each.detail else "") for each in verdict.differences]
     differ = f"{len(lines)} difference{'s' if len(lines) > 1 else ''} from what was installed"
     count = differ if lines else f"{verdict.paths} paths, all as they were installed"
-    value = {**asdict(verdict), "id": verdict.release, "good": verdict.good}
+    value = {**as_dict(verdict), "id": verdict.release, "good": verdict.good}
     _say(options, [f"{wanted}: {count}", *lines], value)
     return 0 if verdict.good else errors.DamagedError.status
 
@@ -300,15 +300,15 @@ def _config_diff(options: argparse.Namespace) -> int:
     lines = [f"{manifest.name} {manifest.version} ({wanted}) and this host" + ("" if verdicts else ": nothing differs")]
     lines += [f"  {verdict.line}" for verdict in verdicts] + [line for verdict in verdicts for line in verdict.diff]
     lines += [f"refused: {problem}" for problem in problems]
-    value = {"id": wanted, "version": manifest.version, "etc": [asdict(verdict) for verdict in verdicts]}
-    _say(options, lines, {**value, "problems": [asdict(problem) for problem in problems], "refused": bool(problems)})
+    value = {"id": wanted, "version": manifest.version, "etc": [as_dict(verdict) for verdict in verdicts]}
+    _say(options, lines, {**value, "problems": [as_dict(problem) for problem in problems], "refused": bool(problems)})
     return RefusedError.status if problems else 0
 
 
 def _prune(options: argparse.Namespace) -> int:
     pruned = release.prune_now(_order(options, _known_root(options), "prune"))
     lines = [f"removed {each}" for each in pruned.releases] + [f"removed environment {each}" for each in pruned.environments]
-    _say(options, [*(lines or ["nothing to remove"]), *pruned.problems], asdict(pruned))
+    _say(options, [*(lines or ["nothing to remove"]), *pruned.problems], as_dict(pruned))
     return errors.DegradedError.status if pruned.problems else 0
 
 
@@ -328,7 +328,7 @@ def _bootstrap(options: argparse.Namespace) -> int:
         with Host(_known_root(options)) as host:
             needs = bootstrap.of_live(host, options.user)
     script = bootstrap.script(needs)
-    _say(options, script.splitlines(), {**asdict(needs), "script": script})
+    _say(options, script.splitlines(), {**as_dict(needs), "script": script})
     return 0
 
 
@@ -448,7 +448,7 @@ def _tell(options: argparse.Namespace, outcome: Outcome, activated: bool = True)
 
 
 def _outcome_json(outcome: Outcome) -> dict[str, Any]:
-    value = asdict(outcome)
+    value = as_dict(outcome)
     value["from"] = value.pop("before")
     return value
 
@@ -475,7 +475,7 @@ def _write(file: int, lines: Iterable[str]) -> None:
 
 def _fail(error: InstallError, as_json: bool) -> int:
     if as_json:
-        problems = [asdict(problem) for problem in error.problems]
+        problems = [as_dict(problem) for problem in error.problems]
         value = {"status": error.status, "message": error.message, "problems": problems, "log": list(error.log)}
         with suppress(OSError):
             _write(1, [json.dumps({"error": value})])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .spelling import safe_relative
 
@@ -13,32 +13,28 @@ MOMENTS = ("pre_flip", "post_flip", "pre_rollback", "post_rollback")
 COMMANDS = ("check", "enable", "reload", "restart", "disable")  # of a service of kind "command"
 
 
-@dataclass(frozen=True)
-class Copied:
+class Copied(NamedTuple):
     """A file or directory below ``etc/`` that is copied to the absolute path ``to``; what is not copied is linked."""
 
     path: str
     to: str
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(NamedTuple):
     """For files below ``etc/`` that match the glob ``path``: what to do when the host's own edits meet the release's. The longest glob wins."""
 
     path: str
     verdict: str
 
 
-@dataclass(frozen=True)
-class Overlay:
+class Overlay(NamedTuple):
     """How ``etc/`` reaches the system."""
 
     copied: tuple[Copied, ...] = ()
     on_conflict: tuple[Conflict, ...] = ()
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(NamedTuple):
     """Something that runs, or is read by something that runs. "", 0 and () stand for what is not given.
 
     ``config``: globs below ``etc/``. ``user``: it belongs to the deploying user's own manager, not to the system's. ``web_interface``: its
@@ -66,8 +62,7 @@ class Service:
     disable: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Hook:
+class Hook(NamedTuple):
     """A command that runs at one of ``MOMENTS``, for at most ``deadline`` seconds. ``once``: on one host of several."""
 
     when: str
@@ -76,8 +71,7 @@ class Hook:
     once: bool = False
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """How to tell that a release serves. All empty: nothing is declared. ``socket`` may begin with ``@root@/``.
 
     ``passes`` in a row within ``deadline`` seconds; ``reports_id``: the answer must hold the running release's id.
@@ -102,6 +96,11 @@ def matching(paths: Iterable[str], pattern: str) -> tuple[str, ...]:
     """Those of ``paths`` that a glob means: ``*`` and ``?`` stay within one part, ``**`` is any number of parts, a directory is all below it."""
     parts = [*pattern.split("/"), "**"]
     return tuple(path for path in paths if _fits(path.split("/"), parts, "**", _part_fits))
+
+
+def fits(words: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether words are those of a pattern: ``*`` and ``?`` stay within one word, ``**`` is any number of words."""
+    return _fits(words, pattern, "**", _part_fits)
 
 
 def _part_fits(part: str, pattern: str) -> bool:

@@ -11,7 +11,7 @@ import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import bootstrap, host, overlay, services
 from .errors import Problem
@@ -23,8 +23,7 @@ _KEYS = (b"PRIVATE KEY-----", b"PuTTY-User-Key-File")
 _LOOKED_AT = 500  # files of a home
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """One host, looked at. ``user`` owns the root, and is in ``groups``; ``keys``: private keys in the user's home, ``unseen``: what of it could not
     be looked at; ``modes``: paths that others can write to, with the mode; ``env_mode``: that of shared/env (0: none); ``sudo``: the commands that
     the user may run by it; ``wanted``: those that the releases here need; ``missing``: what is not set up for the live one; ``roots``: files of the

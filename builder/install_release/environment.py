@@ -12,8 +12,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import child, durable, host, inventory, kept, pin, prune
 from . import manifest as contract
@@ -22,6 +21,7 @@ from .errors import ArtifactError, DamagedError, Problem, RolledBackError
 from .host import Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
+from .records import as_dict
 from .table import Entry
 from .unpack import Destination, unpack
 
@@ -61,8 +61,7 @@ sys.exit(any(statuses))
 """
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """One environment: its key, the physical path of its interpreter, the layers unpacked in it, and what else is in it, sorted by path.
 
     What was unpacked is in the layers' own tables, which are kept with it (``expected`` puts both together).
@@ -132,7 +131,7 @@ def to_bytes(environment: Environment) -> bytes:
         "format": FORMAT,
         "interpreter": environment.interpreter,
         "key": environment.key,
-        "layers": [asdict(layer) for layer in environment.layers],
+        "layers": [as_dict(layer) for layer in environment.layers],
     }
     lines = ",\n".join(_ENCODER.encode(inventory.to_json(entry)) for entry in environment.entries)
     return canonical(head)[:-2] + b',"entries":[\n' + lines.encode("ascii") + b"\n]}\n"

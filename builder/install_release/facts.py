@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import bin_run, environment, host, interpreter
 from .errors import DamagedError, Problem
@@ -17,8 +17,7 @@ _ADMIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # 
 _PARTS = (host.RELEASES, host.ENVS, host.STATE, host.STAGING, host.ENV_TABLES, host.BIN)
 
 
-@dataclass(frozen=True)
-class Directory:
+class Directory(NamedTuple):
     """A directory on the way to the root: who owns it, and its mode, sticky bit included."""
 
     path: str
@@ -26,8 +25,7 @@ class Directory:
     mode: int
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """One host, looked at for one release. ``root`` is physical, and need not exist.
 
     ``private``: the directory that keeps other users from the interpreter, or empty. ``ancestors``: all that exist, the root included;

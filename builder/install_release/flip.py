@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from . import durable, history, interrupts, journal, launcher, overlay, serving
 from .errors import DegradedError, InstallError, Problem, RolledBackError
@@ -26,8 +25,7 @@ from .version import older
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Switch:
+class Switch(NamedTuple):
     """What shall be live, and what goes into the history about it. ``how`` is activate or rollback; ``marks_bad``: what is left is bad.
 
     ``changes`` are made to the files of the system. ``hooks``: those that run; without ``once`` not those for one host of several.
@@ -127,8 +125,7 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
     return (*stays, *lost)
 
 
-@dataclass(frozen=True)
-class _Failure:
+class _Failure(NamedTuple):
     """Why a flip can't go on. ``began``: what runs may have been told of it."""
 
     error: BaseException

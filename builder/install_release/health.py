@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import __version__, child, interrupts, launcher
 from .declared import Health
@@ -27,8 +27,7 @@ _MOST_LINES, _MOST_WORDS = 40, 300  # of a log, and characters of one line
 _ROOT = "@root@"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What came of it: whether it passed, and what the check saw, in lines with the seconds since it began."""
 
     good: bool
@@ -138,8 +137,7 @@ def _command(check: Health, release: _Release, end: float) -> str:
     return "the command ended with status 0"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer: header names in lower case, the body as far as it was read."""
 
     status: int

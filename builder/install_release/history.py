@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import durable
 from .errors import DamagedError, Problem
@@ -24,17 +23,15 @@ Event = dict[str, Any]  # time, event, id, version, who, why, tx, and what an ev
 _MAX_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """Something that happened: when last (UTC, ISO 8601), by whom, how many times in all."""
 
     time: str
     who: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of that name
 
 
-@dataclass(frozen=True)
-class Past:
+class Past(NamedTuple):
     """What the history says of one release. ``order`` is that of the events that installed it; ``note`` is why it is bad, or failed."""
 
     id: str
@@ -47,19 +44,19 @@ class Past:
     note: str = ""
     order: int = -1
     record: str = ""  # sha256 of install.json
+    manifest: str = ""  # sha256 of release.json
     ran: int = -1  # order of the last event that says that it ran: from then on the data may be as this release leaves them
     safe_to: str = ""  # the oldest version that can run with such data; "" for any
     health: str = ""  # what its health check saw last, when that was good
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """``line`` is the way that led to the live release: activating adds to it, rolling back shortens it; ``live`` is its last.
 
     ``degraded``: the event of a way back that failed and was not mended since.
     """
 
-    releases: Mapping[str, Past] = field(default_factory=dict)
+    releases: Mapping[str, Past] = {}
     line: tuple[str, ...] = ()
     since: str = ""  # when the live release became live
     degraded: Event | None = None
@@ -145,30 +142,31 @@ def fold(events: Iterable[Event]) -> History:
     for number, event in enumerate(events):
         kind, release = event["event"], event["id"]
         past = releases.get(release, Past(release))
-        past = replace(past, version=str(event.get("version") or past.version))
+        past = past._replace(version=str(event.get("version") or past.version))
         if kind == "installed":
             state = "good" if past.state == "good" else "verified"
             fact = _again(past.installed, event)
-            past = replace(past, state=state, installed=fact, order=number, note="", record=str(event.get("record", "")))
+            record, manifest = str(event.get("record", "")), str(event.get("manifest", ""))
+            past = past._replace(state=state, installed=fact, order=number, note="", record=record, manifest=manifest)
         elif kind == "activated":
             if line and line[-1] != release:
                 left = releases[line[-1]]
-                releases[line[-1]] = replace(left, seconds=left.seconds + seconds_between(since, event["time"]))
+                releases[line[-1]] = left._replace(seconds=left.seconds + seconds_between(since, event["time"]))
             if not line or line[-1] != release:
                 since = event["time"]
             line = _extend(line, release, back=event.get("how") == "rollback")
-            past, degraded = replace(past, state="active", active=_again(past.active, event), note=""), None
+            past, degraded = past._replace(state="active", active=_again(past.active, event), note=""), None
         elif kind in ("good", "bad"):
             why = str(event.get("why", ""))
-            past = replace(past, state=kind, note=why if kind == "bad" else "", health=why if kind == "good" and "log" in event else "")
+            past = past._replace(state=kind, note=why if kind == "bad" else "", health=why if kind == "good" and "log" in event else "")
         elif kind == "failed":
-            past = replace(past, note=str(event.get("why", "")))
+            past = past._replace(note=str(event.get("why", "")))
         elif kind in ("pinned", "unpinned"):
-            past = replace(past, pinned=kind == "pinned")
+            past = past._replace(pinned=kind == "pinned")
         elif kind in ("degraded", "mended"):
             degraded = event if kind == "degraded" else None
         if kind == "activated" or "safe_to" in event:
-            past = replace(past, ran=number, safe_to=str(event.get("safe_to", "")))
+            past = past._replace(ran=number, safe_to=str(event.get("safe_to", "")))
         releases[release] = past
     return History(releases, line, since, degraded)
 

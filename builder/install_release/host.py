@@ -16,9 +16,8 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import durable
 from . import manifest as contract
@@ -35,8 +34,7 @@ _SCAFFOLD = ((RELEASES, 0o755), (ENVS, 0o755), (SHARED, 0o755), (BIN, 0o755), (S
 _ENV_KEY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{3,127}")
 
 
-@dataclass(frozen=True)
-class Pointer:
+class Pointer(NamedTuple):
     """What ``current`` or ``previous`` is. ``kind``: absent, release (``id``), foreign (a link elsewhere), dangling, or other (no link)."""
 
     kind: str

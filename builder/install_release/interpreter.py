@@ -13,8 +13,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .child import run, scrubbed
 from .errors import Problem
@@ -58,8 +57,7 @@ except (ImportError, OSError, AttributeError):
 _MARK = "the facts: "
 
 
-@dataclass(frozen=True)
-class Interpreter:
+class Interpreter(NamedTuple):
     """A Python that was run and asked.
 
     ``executable`` is its physical path; ``version`` like ``3.11.2``, ``abi`` ``cp311`` (``cp313t``: free-threaded, ``cp311d``: debug), ``platform``
@@ -83,8 +81,7 @@ class Interpreter:
         return ".".join(self.version.split(".")[:2])
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(NamedTuple):
     """What was found: the interpreter that fits, or else the one that comes nearest (None: none at all), and in words what else was tried."""
 
     interpreter: Interpreter | None

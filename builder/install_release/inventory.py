@@ -6,8 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import durable
 from .table import Entry
@@ -21,8 +20,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 _STEP = 1 << 20
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """``kind``: added, removed, edited (its contents), re-moded, re-linked, replaced (by another type); ``detail``: from what to what."""
 
     path: str

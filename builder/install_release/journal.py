@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import durable
 from .errors import DamagedError, Problem
 from .host import JOURNAL, STATE, Host
 from .manifest import canonical
 from .overlay.change import Change
+from .records import as_dict
 
 STATES = ("idle", "prepared", "switching", "committed")
 
 
-@dataclass(frozen=True)
-class Transaction:
+class Transaction(NamedTuple):
     """A change of what is live: ``to`` instead of ``before`` ("" for none). ``previous`` is what that link said, to put it back.
 
     ``events`` are the lines of the history that belong to it, whole, as they are appended once it is committed, or undone. ``changes``: what it
@@ -40,7 +39,7 @@ class Transaction:
 
     def step(self, state: str, events: tuple[dict[str, Any], ...] = ()) -> Transaction:
         """The same transaction, one state on."""
-        return replace(self, state=state, events=events or self.events)
+        return self._replace(state=state, events=events or self.events)
 
 
 def read(host: Host) -> Transaction | None:
@@ -55,7 +54,7 @@ def read(host: Host) -> Transaction | None:
         value = json.loads(body)
         if value == {"state": "idle"}:
             return None
-        if sorted(value) != sorted(field.name for field in fields(Transaction)) or value["state"] not in STATES[1:]:
+        if sorted(value) != sorted(Transaction._fields) or value["state"] not in STATES[1:]:
             raise ValueError("it has other keys or states than this installer knows")
         changes = tuple(map(Change.from_json, value["changes"]))
         return Transaction(**{**value, "changes": changes, "events": tuple(value["events"])})
@@ -67,7 +66,7 @@ def read(host: Host) -> Transaction | None:
 
 def write(host: Host, transaction: Transaction | None) -> None:
     """Replace the journal, durably. None: nothing is under way."""
-    body = canonical({"state": "idle"} if transaction is None else asdict(transaction))
+    body = canonical({"state": "idle"} if transaction is None else as_dict(transaction))
     with host.directory(STATE) as state:
         durable.write_file(state, JOURNAL, _sealed(body), 0o640)
 

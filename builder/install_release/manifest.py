@@ -11,10 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from .declared import Conflict as Conflict
 from .declared import Copied as Copied
@@ -23,6 +22,7 @@ from .declared import Hook as Hook
 from .declared import Overlay as Overlay
 from .declared import Service as Service
 from .errors import ArtifactError, Problem
+from .records import as_dict
 from .spelling import NAME, VERSION
 from .spelling import safe_relative as safe_relative
 
@@ -46,8 +46,7 @@ ENV_KINDS = ("venv", "pex", "wheelhouse")
 ENV_LAYERS = ("env", "wheel", "pex", "wheelhouse", "python")  # kinds of layer that an environment is made from
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """Bytes of the file: ``offset`` (from the end of the signatures), ``bytes`` compressed, ``size`` inflated, sha256 of the compressed."""
 
     offset: int
@@ -56,8 +55,7 @@ class Range:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer: its table of contents first, then its segments, ``bytes`` long in all from ``table.offset`` on.
 
     ``digest`` is the table's ``sha256``: it covers every byte of the layer, and names it everywhere.
@@ -79,16 +77,14 @@ class Layer:
         return TOPS[self.kind]
 
 
-@dataclass(frozen=True)
-class Libc:
+class Libc(NamedTuple):
     """The C library that the wheels need: ``name`` is ``glibc`` or ``musl``; ``minimum`` like ``2.28``, or empty."""
 
     name: str
     minimum: str
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What the environment was made for. ``python`` is ``3.11``, ``abi`` ``cp311``, ``platform`` ``linux_x86_64``.
 
     ``byte_code`` is the magic number of the byte code that travels, in hexadecimal, or empty when there is none.
@@ -102,16 +98,14 @@ class Target:
     byte_code: str
 
 
-@dataclass(frozen=True)
-class Env:
+class Env(NamedTuple):
     """The kind of environment (venv, pex, wheelhouse); ``share`` says whether releases with the same layers use one."""
 
     kind: str
     share: bool
 
 
-@dataclass(frozen=True)
-class Requires:
+class Requires(NamedTuple):
     """What a host must have: links into ``shared/`` (paths relative to ``src/``), keys of ``shared/env``, commands, room on disk."""
 
     linked_dirs: tuple[str, ...]
@@ -122,8 +116,7 @@ class Requires:
     inodes: int
 
 
-@dataclass(frozen=True)
-class Tail:
+class Tail(NamedTuple):
     """All that follows the signatures, up to the gzip trailer: compressed and inflated length, CRC-32 of the inflated."""
 
     bytes: int
@@ -131,8 +124,7 @@ class Tail:
     crc32: int
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """One release, described. Times are whole seconds since 1970 (UTC); nothing in it depends on when or by whom it was built.
 
     ``rollback_safe_to``: the oldest version that can run with the data as this release leaves them, or "".
@@ -167,7 +159,7 @@ def canonical(value: Any) -> bytes:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """The manifest's one and only spelling."""
-    return canonical(asdict(manifest))
+    return canonical(as_dict(manifest))
 
 
 def release_id(commit_time: int, manifest_bytes: bytes) -> str:
@@ -227,15 +219,14 @@ _hints = functools.cache(get_type_hints)  # of a class: asked for each layer
 
 
 def _build(kind: Any, value: Any, where: str, problems: list[Problem]) -> Any:
-    """``value`` as the dataclass ``kind``; what doesn't fit is added to ``problems``, and None returned."""
+    """``value`` as the named tuple ``kind``; what doesn't fit is added to ``problems``, and None returned."""
     if not isinstance(value, dict):
         problems.append(Problem(where or "release.json", "must be an object"))
         return None
     hints, before, made = _hints(kind), len(problems), {}
-    names = [field.name for field in fields(kind)]
-    for key in sorted(set(value) - set(names)):
+    for key in sorted(set(value) - set(kind._fields)):
         problems.append(Problem(_join(where, key), "is unknown"))
-    for key in names:
+    for key in kind._fields:
         if key in value:
             made[key] = _convert(hints[key], value[key], _join(where, key), problems)
         else:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import preflight
 from .errors import Problem, told
 from .facts import Facts
 from .manifest import ENV_LAYERS, Health, Hook, Layer, Manifest
 from .overlay import Verdict
+from .records import as_dict
 from .version import older
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(NamedTuple):
     """The release that ``current`` leads to; no manifest where that is damaged."""
 
     id: str
     manifest: Manifest | None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A package: ``before`` and ``after`` are versions, empty when it was not, or will not be there."""
 
     name: str
@@ -37,8 +35,7 @@ class Change:
         return f"{self.name} {self.before} → {self.after}" if self.after else f"- {self.name} {self.before}"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What is done about a service: ``verb`` is start, restart, reload, update or stop; ``why`` in words; ``changed``: its paths below etc/."""
 
     name: str
@@ -47,8 +44,7 @@ class Step:
     changed: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(NamedTuple):
     """What making a release live takes beside the link. ``whole``: its etc/ could be looked at; else nothing is known of files and services."""
 
     steps: tuple[Step, ...] = ()
@@ -57,8 +53,7 @@ class Intent:
     whole: bool = True
 
 
-@dataclass(frozen=True)
-class Installed:
+class Installed(NamedTuple):
     """Where a release is that is here: its root, interpreter and environment, and the bytes that are free there."""
 
     root: str
@@ -67,8 +62,7 @@ class Installed:
     free_bytes: int
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """One installation, or one flip to a release that is here. ``environment``: here, new or unknown; ``source``: new, changed or the same;
     ``bytes`` and ``inodes``: to be written.
 
@@ -103,6 +97,9 @@ class Plan:
     warnings: tuple[Problem, ...]
 
 
+_NO_INTENT = Intent()
+
+
 def make(
     manifest: Manifest,
     release: str,
@@ -111,7 +108,7 @@ def make(
     *,
     activate: bool = True,
     refusals: Sequence[Problem] | None = None,
-    intent: Intent = Intent(),
+    intent: Intent = _NO_INTENT,
 ) -> Plan:
     """The plan for installing ``manifest`` as ``release`` where ``facts`` were found and ``live`` is current.
 
@@ -213,7 +210,7 @@ def _digests(manifest: Manifest, kind: str) -> list[str]:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """The plan for a program: every field by its name."""
-    return {**asdict(plan), "refused": bool(plan.refusals)}
+    return {**as_dict(plan), "refused": bool(plan.refusals)}
 
 
 def lines(plan: Plan) -> list[str]:

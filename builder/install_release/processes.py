@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .bin_run import LEASE
 from .host import RELEASES, Host
@@ -14,8 +14,7 @@ _PROC = "/proc"
 _MOST = 4 << 20  # bytes of one file of /proc that are looked at
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """``release`` is the id it runs from, or "" when only its environment ``env`` is known, or only that it belongs to this root."""
 
     pid: int
@@ -25,8 +24,7 @@ class Process:
     env: str
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):
     """What was found; ``hidden`` counts processes of other users of which too little can be read to tell."""
 
     processes: tuple[Process, ...]
@@ -76,7 +74,7 @@ def _descended(process: Process, by_pid: Mapping[int, Process], users: Mapping[s
     while not above.release and above.parent in by_pid and above.parent not in seen:
         above = by_pid[above.parent]
         seen.add(above.pid)
-    return replace(process, release=above.release) if above.release in users.get(process.env, ()) else process
+    return process._replace(release=above.release) if above.release in users.get(process.env, ()) else process
 
 
 def _look(pid: int, pattern: re.Pattern[bytes], users: Mapping[str, tuple[str, ...]], leased: str) -> tuple[Process | None, bool]:

@@ -6,7 +6,7 @@ It runs after a deployment is committed, and what fails here never fails a deplo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from . import durable, history
 from .errors import DamagedError, InstallError
@@ -15,8 +15,7 @@ from .host import ENV_TABLES, ENVS, PREVIOUS, RELEASES, STAGING, Host
 from .processes import running
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What the decision needs. ``used``: ids of which a process holds the lease, or of which one was seen. ``keep``: good ones, at least 1."""
 
     history: History
@@ -27,8 +26,7 @@ class Facts:
     keep: int
 
 
-@dataclass(frozen=True)
-class Pruned:
+class Pruned(NamedTuple):
     """What was removed, and in words what could not be."""
 
     releases: tuple[str, ...] = ()
@@ -95,7 +93,7 @@ def gather(host: Host, current: str, keep: int | None = None) -> Facts:
         keep = host.manifest(current).keep_releases
     past = history.fold(history.read(host))
     facts = Facts(past, tuple(host.releases()), current, host.pointer(PREVIOUS).id, frozenset(), keep)
-    return facts if set(facts.present) <= set(reasons(facts)) else replace(facts, used=_used(host, facts.present))
+    return facts if set(facts.present) <= set(reasons(facts)) else facts._replace(used=_used(host, facts.present))
 
 
 def _used(host: Host, present: tuple[str, ...]) -> frozenset[str]:

@@ -6,8 +6,8 @@ It runs at the start of every command that changes something. The others only sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from . import durable, flip, history, journal, overlay, serving
 from .errors import InstallError, Problem
@@ -16,8 +16,7 @@ from .host import BIN, ENV_TABLES, ENVS, STAGING, STATE, Host
 from .prune import environment_users
 
 
-@dataclass(frozen=True)
-class Leftover:
+class Leftover(NamedTuple):
     """Something that no finished command leaves: ``name`` in ``directory``, and what it is, in words."""
 
     directory: str
@@ -25,8 +24,7 @@ class Leftover:
     what: str
 
 
-@dataclass(frozen=True)
-class Recovered:
+class Recovered(NamedTuple):
     """What was done, in words; and what would not follow: services, files that somebody else has changed."""
 
     done: tuple[str, ...]

@@ -10,8 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import (
     durable,
@@ -46,8 +45,7 @@ from .stage import Staging
 from .version import older
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """Who wants what of which root. ``wait``: seconds for the lock. ``say`` takes a line of progress, ``note`` one that must be seen.
 
     ``hooks``: they run, without ``once`` not those for one host of several. ``unsafe``: whatever the data are like. ``answers``: what to do about
@@ -71,8 +69,7 @@ class Order:
         return {"time": history.now(), "event": kind, "id": release, "who": self.who, "why": self.why or self.command, **more}
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of it. ``before``: what was live ("" for nothing). ``already``: there was nothing to do. ``seconds`` by step."""
 
     id: str
@@ -83,7 +80,7 @@ class Outcome:
     before: str
     env: str
     already: bool
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -175,7 +172,7 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
         outcome = _flip(host, switch, order)
         clock.lap("flip")
         notes = _clean(host, order)
-        return replace(outcome, seconds=clock.lap("prune"), notes=notes)
+        return outcome._replace(seconds=clock.lap("prune"), notes=notes)
 
 
 def propose(
@@ -390,7 +387,7 @@ def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
     flip.flip(host, switch, order.note)
     for words in overlay.set_aside(switch.changes):
         order.note(f"etc: {words}")
-    return replace(outcome, state="good")
+    return outcome._replace(state="good")
 
 
 def _staging(host: Host, artifact: Artifact, chosen: Interpreter, wanted: Wanted) -> Staging:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from .declared import COMMANDS, MOMENTS, TRIGGERS, VERDICTS, Health, Hook, Overlay, Service, safe_glob
 from .errors import Problem
@@ -17,8 +17,7 @@ MOST = 256  # of services, hooks, copied paths; items of one list
 LONGEST = 24 * 3600  # seconds of one deadline
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of service: keys that it needs (``a|b``: exactly one of them), keys that it can have, and what it is restarted or reloaded for."""
 
     needs: tuple[str, ...]
@@ -81,7 +80,7 @@ def service_problems(service: Service) -> Iterator[Problem]:
 
 def _kind_problems(service: Service, kind: Kind) -> Iterator[Problem]:
     """Keys that its kind needs, and keys that it can't have."""
-    given = [field.name for field in fields(service) if field.name not in _COMMON and getattr(service, field.name)]
+    given = [name for name, value in zip(service._fields, service) if name not in _COMMON and value]
     known = {key for need in kind.needs for key in need.split("|")} | set(kind.may)
     for key in given:
         if key not in known:

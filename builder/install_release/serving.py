@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import overlay
 from .errors import DamagedError, InstallError, Problem, RolledBackError
@@ -21,13 +20,12 @@ if TYPE_CHECKING:  # most releases have none, and each start would pay for all k
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One end of a flip: a release, what it declares, its rendered etc/, its environment. "" is no release; a damaged one has no manifest."""
 
     id: str
     manifest: Manifest | None = None
-    etc: Wanted = field(default_factory=Wanted)
+    etc: Wanted = Wanted()
     env: str = ""
 
     @property
@@ -44,9 +42,9 @@ def side(host: Host, release: str) -> Side:
     found = Side(release)
     with suppress(DamagedError):
         if release:
-            found = replace(found, manifest=host.manifest(release))
-            found = replace(found, etc=overlay.published(host, release))
-            found = replace(found, env=str(host.record(release)["env"]))
+            found = found._replace(manifest=host.manifest(release))
+            found = found._replace(etc=overlay.published(host, release))
+            found = found._replace(env=str(host.record(release)["env"]))
     return found
 
 
@@ -62,7 +60,7 @@ def actions(left: Side, to: Side, changes: Iterable[Change]) -> tuple[Action, ..
     wanted = to.manifest
     if wanted is None:
         assert left.manifest is not None  # else neither had services
-        wanted = replace(left.manifest, services=())
+        wanted = left.manifest._replace(services=())
     copied = [each.path for manifest in (left.manifest, to.manifest) if manifest for each in manifest.overlay.copied]
     changed = services.changed_config(left.etc, to.etc, copied, overlay.laid(changes))
     return services.decide(left.manifest, wanted, changed, left.env != to.env)

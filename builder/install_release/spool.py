@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import manifest as contract
 from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, TRAILER_BYTES, padded, tar_header
@@ -23,8 +23,7 @@ _STEP = 1 << 20
 _SIGNATURE_ROOM = 2 * MAX_SIGNATURE_BYTES * MAX_SIGNATURES  # with their headers and padding
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """The first bytes of a stream, and the manifest that they hold. Nothing of it is trusted yet: ``Artifact`` reads it again, strictly."""
 
     data: bytes

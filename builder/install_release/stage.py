@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import __version__, durable, inventory, kept, launcher
 from .artifact import Artifact
@@ -66,14 +66,13 @@ def _tracked(entries: Iterator[Entry], linked: Sequence[str]) -> Iterator[Proble
                 yield Problem("shared", f"{path} is to be a link into {SHARED}/, but {entry.path} is no directory.", remedy)
 
 
-@dataclass(frozen=True)
-class Staging:
+class Staging(NamedTuple):
     """What a release's directory is made of, beside the artifact: the transaction, its environment, interpreter and rendered etc/."""
 
     tx: str
     env: str
     interpreter: Interpreter
-    etc: Mapping[str, Rendered] = field(default_factory=dict)
+    etc: Mapping[str, Rendered] = {}
 
 
 def publish(host: Host, artifact: Artifact, staging: Staging) -> str:

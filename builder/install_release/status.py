@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import history, recover
 from .errors import DamagedError, InstallError
@@ -14,12 +13,12 @@ from .history import Past
 from .host import CURRENT, ENVS, RELEASES, Host, pointer_problem
 from .processes import Process, running
 from .prune import environment_users
+from .records import as_dict
 
 _NOTE = 120  # letters of why a release is bad that fit beside it; log tells the rest
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One release. Sizes are bytes on disk: its own, and its environment's, which it has together with ``shared_with``."""
 
     release: str
@@ -33,8 +32,7 @@ class Row:
     in_use: bool
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """All that ``status`` tells. ``current`` is "" when nothing is live; ``problems`` are facts that an operator should look at."""
 
     root: str
@@ -68,7 +66,7 @@ def gather(host: Host) -> Status:
     for release in present:
         env = env_of.get(release, "")
         mine, live = past.of(release), release == current
-        mine = mine if mine.version else replace(mine, version=host.version(release))
+        mine = mine if mine.version else mine._replace(version=host.version(release))
         seconds = mine.seconds + (history.seconds_between(past.since, now) if live and past.live == release else 0)
         others = tuple(each for each in users.get(env, ()) if each != release)
         rows.append(Row(release, live, mine, seconds, _size(host, f"{RELEASES}/{release}"), env, sizes.get(env, 0), others, host.leased(release)))
@@ -83,7 +81,7 @@ def gather(host: Host) -> Status:
 
 def to_json(status: Status) -> dict[str, Any]:
     """The same for programs: every field, and the state of each release beside it."""
-    return asdict(status)
+    return as_dict(status)
 
 
 def to_text(status: Status, now: str) -> Iterator[str]:

@@ -14,8 +14,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from . import workers
 from .artifact import Artifact
@@ -33,16 +32,16 @@ _STEP = 128 << 10  # what is copied at once stays in a processor's cache
 _WORTH_A_PROCESS = 1 << 20  # what a fork takes is made up for by so much work
 
 
-@dataclass
 class Group:
     """Consecutive segments, the file ranges in them, and where the first begins (from the end of the signatures).
 
     One segment and any number of files, or several segments and the one file that spans them.
     """
 
-    offset: int
-    segments: list[Segment] = field(default_factory=list)
-    files: list[Entry] = field(default_factory=list)
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.segments: list[Segment] = []
+        self.files: list[Entry] = []
 
 
 def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> Iterator[Group]:
@@ -84,16 +83,14 @@ def _check_file(group: Group, entry: Entry, layer: Layer, end: int) -> None:
         raise _wrong(layer.name, f"{entry.path!r} is not where the table says")
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(NamedTuple):
     """An empty directory to unpack into. ``strip`` drops a path's first part (``venv/lib`` becomes ``lib``)."""
 
     fd: int
     strip: bool = False
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """What one process does at a time: the groups of ``layer`` that begin from ``first`` up to ``end``, in bytes from the end of the signatures."""
 
     layer: Layer

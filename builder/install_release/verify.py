@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import environment, history, inventory, kept
 from .errors import DamagedError, InstallError, Problem
@@ -20,8 +20,7 @@ from .stage import linked_paths, release_layers
 from .table import Entry
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was compared, and every difference. Paths are relative to the root. ``paths`` counts what should be there."""
 
     release: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def lines(needs: Needs) -> list[str]:
 
 def test_script_is_one_that_a_shell_understands() -> None:
     """sh -n has nothing to say, whatever is needed."""
-    for needs in (NEEDS, replace(NEEDS, privileges=(), accounts=(), directories=(), variables=(), units=())):
+    for needs in (NEEDS, NEEDS._replace(privileges=(), accounts=(), directories=(), variables=(), units=())):
         subprocess.run(["sh", "-n"], input=bootstrap.script(needs), text=True, check=True)
 
 
@@ -92,7 +91,7 @@ def test_a_release_that_would_lead_root_astray(service: dict[str, Any], etc: str
     each = Service("x", config=("x/*",) if etc else (), restart_on=("release",), **service)
     wanted = Wanted({"x/x.service" if service["kind"] == "systemd" else "x/x.conf": Rendered(etc.encode(), "644")})
     with pytest.raises(RefusedError) as refused:
-        bootstrap.needs(replace(FACTS, services=(each,)), wanted, "/srv/shop", "deploy")
+        bootstrap.needs(FACTS._replace(services=(each,)), wanted, "/srv/shop", "deploy")
     assert {problem.where for problem in refused.value.problems} == {"services.x"}
 
 
@@ -102,7 +101,7 @@ def test_an_include_that_would_stop_the_server(kind: str, root: str, folder: str
     """A file of the system's with a path that its server takes for several words would keep it from starting: it is not written."""
     wanted = Wanted({f"{folder}/x.conf": Rendered(b"", "644")})
     with pytest.raises(RefusedError, match="into a script"):
-        bootstrap.needs(replace(FACTS, services=(Service("x", kind, config=("**",)),)), wanted, root, "deploy")
+        bootstrap.needs(FACTS._replace(services=(Service("x", kind, config=("**",)),)), wanted, root, "deploy")
 
 
 def test_sudo_understands_its_lines(tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_sudo_understands_its_lines(tmp_path: Path) -> None:
 
 def test_without_a_command_the_sudo_lines_are_taken_back() -> None:
     """A release that needs none removes what an earlier one was given."""
-    found = lines(replace(NEEDS, privileges=()))
+    found = lines(NEEDS._replace(privileges=()))
     assert "rm -f /etc/sudoers.d/install-release-shop" in found
     assert not [line for line in found if "NOPASSWD" in line]
 
@@ -172,7 +171,7 @@ def test_directories_that_files_are_copied_to(tmp_path: Path) -> None:
     """Each is made for the user who deploys, once; one that is there stays whose it is. What it grants is said before."""
     wanted = Wanted({path: Rendered(b"", "644") for path in ("conf/a", "conf/below/b", "rc")})
     overlay = Overlay((Copied("conf", f"{tmp_path}/shop.d"), Copied("rc", f"{tmp_path}/x/shop.rc")))
-    needs = bootstrap.needs(replace(FACTS, overlay=overlay), wanted, "/srv/shop", "deploy")
+    needs = bootstrap.needs(FACTS._replace(overlay=overlay), wanted, "/srv/shop", "deploy")
     assert needs.places == (f"{tmp_path}/shop.d", f"{tmp_path}/x")
     script = bootstrap.script(needs)
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
@@ -192,7 +191,7 @@ def test_the_script_ends_with_what_is_next() -> None:
     end = "install-release release.tgz --root /srv/shop'"
     begin = "echo 'next, as deploy, logged in anew: SECRET_KEY into /srv/shop/shared/env,"
     assert bootstrap.script(NEEDS).splitlines()[-1] == f"{begin} then {end}"
-    unset = bootstrap.script(replace(NEEDS, unset=True)).splitlines()[-1]
+    unset = bootstrap.script(NEEDS._replace(unset=True)).splitlines()[-1]
     assert unset == f"{begin} what etc/ asks for (--plan names it) into /srv/shop/shared/host.ini, then {end}"
 
 
@@ -212,7 +211,7 @@ def test_who_services_run_as() -> None:
         "supervisor/w.conf": "[program:worker]\ncommand=x\nuser=worker\n[program:other]\ncommand=x\nuser=shop\n",
         "own.service": "[Service]\nUser=mine\nExecStart=x\n",
     }
-    manifest = replace(FACTS, services=services)
+    manifest = FACTS._replace(services=services)
     assert bootstrap.accounts(manifest, texts) == ("shop", "worker")
     roots = [where for where, user in bootstrap.runs_as(manifest, texts) if user in ("", "root")]
     assert roots == ["etc/systemd/helper.service", "etc/systemd/nobody.service"]
@@ -247,7 +246,7 @@ def test_a_power_cut_is_seen_to_before_the_services_start() -> None:
         Service("tick", "systemd", unit="shop.timer"),
         Service("front", "nginx"),
     )
-    found = bootstrap.needs(replace(FACTS, services=services), Wanted(), "/srv/my shop", "deploy")
+    found = bootstrap.needs(FACTS._replace(services=services), Wanted(), "/srv/my shop", "deploy")
     text = bootstrap.script(found)
     assert "Before=shop.service nginx.service\n" in text
     assert 'ExecStart="/srv/my shop/bin/install-release" recover --boot --root "/srv/my shop"\n' in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ GOOD = Facts("/srv/shop", "deploy", 1001, ("deploy", "shop"), (), "", (), 0o640,
 
 
 def said(**facts: object) -> list[str]:
-    return [str(problem) for problem in doctor.findings(replace(GOOD, **facts))]  # type: ignore[arg-type]
+    return [str(problem) for problem in doctor.findings(GOOD._replace(**facts))]  # type: ignore[arg-type]
 
 
 def test_nothing_wrong_is_nothing_said() -> None:

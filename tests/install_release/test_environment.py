@@ -54,10 +54,10 @@ def release(kind: str, python: Path, directory: Path, share: bool = True, damage
     made.wheels = tuple(replace(wheel, sha256=hashlib.sha256(wheel.path.read_bytes()).hexdigest()) for wheel in made.wheels)
     if damage:
         made.wheels = tuple(replace(wheel, sha256=hashlib.sha256(damage.encode()).hexdigest()) for wheel in made.wheels)
-    target = replace(builders.target(""), libc=Libc(builders.libc, ""))
+    target = builders.target("")._replace(libc=Libc(builders.libc, ""))
     with TemporaryDirectory() as work:
         packed = pack(env.trees(recipe(kind), made, builders), Path(work) / "cache", Path(work), jobs=2)
-        return open_artifact(write(replace(FACTS, target=target, env=Env(kind, share)), packed, installer(), directory).path)
+        return open_artifact(write(FACTS._replace(target=target, env=Env(kind, share)), packed, installer(), directory).path)
 
 
 Shelf = Callable[[str, Path], Artifact]
@@ -155,9 +155,9 @@ def test_an_environment_that_is_there_is_used(shelf: Shelf, root: Host, interpre
         before = Path(root.path("envs", key)).stat()
         assert environment.make(artifact, root, interpreter) == key
         assert Path(root.path("envs", key)).stat() == before
-        assert environment.key(artifact.manifest, replace(interpreter, version="3.99.1"), artifact.id) != key
+        assert environment.key(artifact.manifest, interpreter._replace(version="3.99.1"), artifact.id) != key
         assert environment.key(artifact.manifest, interpreter, "another") == key
-        alone = replace(artifact.manifest, env=Env("venv", False))
+        alone = artifact.manifest._replace(env=Env("venv", False))
         assert environment.key(alone, interpreter, "one") != environment.key(alone, interpreter, "another")
 
 

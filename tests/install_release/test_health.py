@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def release(tmp_path: Path) -> Path:
 
 
 def watch(check: Health, release: Path, **more: Any) -> health.Verdict:
-    return health.watch(replace(check, **more), str(release))
+    return health.watch(check._replace(**more), str(release))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ NAME = f"python{VERSION}"
 
 def target(python: str) -> Target:
     """What a plain CPython of this machine is built for."""
-    return replace(THIS_TARGET, python=python, abi=f"cp{python.replace('.', '')}")
+    return THIS_TARGET._replace(python=python, abi=f"cp{python.replace('.', '')}")
 
 
 def said(wanted: Target, *candidates: str) -> str:
@@ -42,7 +41,7 @@ def test_every_python_of_the_machine_is_told_apart(interpreters: Mapping[str, Pa
         assert (found.python, found.executable) == (version, os.path.realpath(path))
         magic = subprocess.run([path, "-c", "import importlib.util as u; print(u.MAGIC_NUMBER.hex())"], capture_output=True, text=True, check=True)
         assert found.byte_code == magic.stdout.strip()
-        assert interpreter.mismatches(replace(target(version), byte_code=found.byte_code), found) == ()
+        assert interpreter.mismatches(target(version)._replace(byte_code=found.byte_code), found) == ()
 
 
 def test_running_it_and_being_it_give_the_same_answer(tmp_path: Path) -> None:
@@ -93,7 +92,7 @@ def test_a_python3_is_named_by_its_version(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_said_in_words(change: dict[str, object], text: str) -> None:
     """Implementation, version, ABI, platform, libc and byte code are compared, and each mismatch has a remedy."""
-    assert text in said(replace(THIS_TARGET, **change), sys.executable)  # type: ignore[arg-type]
+    assert text in said(THIS_TARGET._replace(**change), sys.executable)  # type: ignore[arg-type]
 
 
 def test_all_mismatches_are_reported_together() -> None:
@@ -118,7 +117,7 @@ def test_what_is_no_python_is_not_run_for_long_nor_believed(tmp_path: Path) -> N
 
 def test_a_stripped_python_is_refused_in_words(tmp_path: Path) -> None:
     """One whose standard library lacks modules (python3-minimal) is named as that, with what it lacks."""
-    found = replace(interpreter.ask(interpreter.resolve(sys.executable, VERSION)), missing=("ctypes", "json"))
+    found = interpreter.ask(interpreter.resolve(sys.executable, VERSION))._replace(missing=("ctypes", "json"))
     (problem,) = interpreter.mismatches(THIS_TARGET, found)
     assert "is a stripped Python: it lacks ctypes, json." in problem.what
     assert f"python{VERSION}-minimal" in problem.remedy

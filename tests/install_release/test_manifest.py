@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from builder.install_release.artifact import open_artifact
 from builder.install_release.crc import crc32_combine
 from builder.install_release.declared import Health, Hook, Service
 from builder.install_release.errors import ArtifactError
+from builder.install_release.records import as_dict
 from tests.releases import write_release
 
-SERVICE = asdict(Service("web", "systemd", unit="web.service", restart_on=("release",)))
-HOOK = asdict(Hook("pre_flip", ("true",)))
-HEALTH = asdict(Health(url="http://127.0.0.1:8000/", status=200, passes=1, deadline=1))
+SERVICE = as_dict(Service("web", "systemd", unit="web.service", restart_on=("release",)))
+HOOK = as_dict(Hook("pre_flip", ("true",)))
+HEALTH = as_dict(Health(url="http://127.0.0.1:8000/", status=200, passes=1, deadline=1))
 
 
 @pytest.fixture(scope="module")

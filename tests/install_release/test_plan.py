@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from builder.install_release import plan
 from builder.install_release.errors import Problem, told
@@ -19,7 +18,7 @@ def layer(name: str, kind: str = "wheel", digest: str = "0") -> Layer:
 
 
 def release(version: str, *layers: Layer) -> Manifest:
-    return replace(WANTED, version=version, layers=layers)
+    return WANTED._replace(version=version, layers=layers)
 
 
 SIX = layer("six-1.0-py3-none-any")
@@ -50,9 +49,9 @@ def test_an_upgrade_reads_from_and_to() -> None:
 def test_only_what_is_not_here_is_written() -> None:
     """With the environment here, its layers are not unpacked; with the release here, nothing is."""
     assert plan.make(NEW, ID, GOOD, None).layers == tuple(each.name for each in NEW.layers)
-    reused = plan.make(NEW, ID, replace(GOOD, env_here=True), None)
+    reused = plan.make(NEW, ID, GOOD._replace(env_here=True), None)
     assert (reused.layers, reused.environment) == (("src",), "here")
-    again = plan.make(NEW, ID, replace(GOOD, env_here=True, release_here=True), plan.Live(ID, NEW))
+    again = plan.make(NEW, ID, GOOD._replace(env_here=True, release_here=True), plan.Live(ID, NEW))
     assert (again.layers, again.bytes, again.inodes, again.already) == ((), 0, 0, True)
     assert "  release      it is live already: nothing would be done" in plan.lines(again)
 
@@ -67,7 +66,7 @@ def test_a_first_installation_has_no_from() -> None:
 
 def test_refusals_stand_last_with_their_remedies() -> None:
     """What stands against it is counted and listed, and the interpreter that was not found does not hide the rest."""
-    blocked = plan.make(NEW, ID, replace(GOOD, search=Search(None), env_key="", variables=None), None, activate=False)
+    blocked = plan.make(NEW, ID, GOOD._replace(search=Search(None), env_key="", variables=None), None, activate=False)
     shown = plan.lines(blocked)
     assert "  activate     no: it is only installed" in shown
     start = shown.index("refused, 2 reasons:")

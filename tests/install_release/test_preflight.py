@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ from tests.releases import THIS_TARGET, write_release
 ID = "20261123101112-1a2b3c4d5e6f"
 RANGE = Range(0, 1, 1, "0" * 64)
 PYTHON = Interpreter("/usr/bin/python3.11", "cpython", "3.11.2", "cp311", "linux_x86_64", "glibc", "2.36", "a70d0d0a")
-WANTED = replace(
-    MANIFEST,
-    target=replace(THIS_TARGET, python="3.11", abi="cp311", platform="linux_x86_64", libc=Libc("glibc", "2.28"), byte_code="a70d0d0a"),
+WANTED = MANIFEST._replace(
+    target=THIS_TARGET._replace(python="3.11", abi="cp311", platform="linux_x86_64", libc=Libc("glibc", "2.28"), byte_code="a70d0d0a"),
     requires=Requires(("media",), ("local.py",), ("SECRET_KEY", "DATABASE_URL"), ("convert",), 1000, 10),
     layers=(Layer("src", "src", 1, 10, 100_000, RANGE), Layer("a-1-py3-none-any", "wheel", 1, 1000, 50_000_000, RANGE)),
 )
@@ -57,7 +55,7 @@ GOOD = Facts(
 
 def refused(manifest: Manifest = WANTED, **facts: Any) -> list[str]:
     """The refusals for a host that differs in ``facts`` from one where all is well."""
-    return [str(problem) for problem in preflight.refusals(replace(GOOD, **facts), manifest)]
+    return [str(problem) for problem in preflight.refusals(GOOD._replace(**facts), manifest)]
 
 
 def test_a_host_that_fits_is_not_refused() -> None:
@@ -69,10 +67,10 @@ def test_a_host_that_fits_is_not_refused() -> None:
 @pytest.mark.parametrize(
     ("facts", "text"),
     [
-        ({"search": Search(replace(PYTHON, version="3.9.2", abi="cp39"))}, "python: needs CPython 3.11 with ABI cp311; found CPython 3.9.2"),
+        ({"search": Search(PYTHON._replace(version="3.9.2", abi="cp39"))}, "python: needs CPython 3.11 with ABI cp311; found CPython 3.9.2"),
         ({"search": Search(None, ("/bin/x: is broken",))}, "none was found. Tried: /bin/x: is broken. Install python3.11, or name"),
-        ({"search": Search(replace(PYTHON, libc_version="2.24"))}, "libc: needs glibc ≥ 2.28; this host has 2.24."),
-        ({"search": Search(replace(PYTHON, libc_version="2.4"))}, "libc: needs glibc ≥ 2.28; this host has 2.4."),
+        ({"search": Search(PYTHON._replace(libc_version="2.24"))}, "libc: needs glibc ≥ 2.28; this host has 2.24."),
+        ({"search": Search(PYTHON._replace(libc_version="2.4"))}, "libc: needs glibc ≥ 2.28; this host has 2.4."),
         ({"unwritable": ("/srv/shop",)}, "root: /srv/shop can't be written by this user. Give it to this user (chown)"),
         (
             {"unwritable": ("/srv",)},
@@ -110,9 +108,8 @@ def test_each_thing_that_is_wrong_is_refused(facts: dict[str, Any], text: str) -
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     """A host that is wrong in many ways is told all of them, each with a remedy."""
-    wrong = replace(
-        GOOD,
-        search=Search(replace(PYTHON, version="3.9.2", abi="cp39", libc_version="2.24")),
+    wrong = GOOD._replace(
+        search=Search(PYTHON._replace(version="3.9.2", abi="cp39", libc_version="2.24")),
         filesystem="nfs",
         ancestors=(Directory("/srv", 33, 0o777),),
         free_bytes=0,
@@ -121,7 +118,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         variables=None,
         commands=frozenset(),
     )
-    problems = preflight.refusals(wrong, replace(WANTED, minimum_installer="99.0.0"))
+    problems = preflight.refusals(wrong, WANTED._replace(minimum_installer="99.0.0"))
     assert [problem.where for problem in problems] == [
         "installer", "python", "libc", "root", "root", "disk", "disk", "shared", "shared/env", "commands",
     ]  # fmt: skip
@@ -130,7 +127,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 def test_a_pex_can_not_be_anywhere() -> None:
     """pex writes the interpreter's path into the first line of its scripts: no space, and not too long. The other kinds don't mind."""
-    pex = replace(WANTED, env=Env("pex", True))
+    pex = WANTED._replace(env=Env("pex", True))
     for root in ("/srv/a shop", "/srv/" + "x" * 80):
         (only,) = refused(pex, root=root)
         assert "scripts that pex makes can't start from there" in only
@@ -146,7 +143,7 @@ def test_what_is_there_already_needs_no_room() -> None:
 
 def test_warnings_refuse_nothing() -> None:
     """A secret file that all can read, a Python in a private home and another root than the recipe's are told, and tolerated."""
-    odd = replace(GOOD, private="/home/ci", variables_mode=0o644, root="/tmp/shop")
+    odd = GOOD._replace(private="/home/ci", variables_mode=0o644, root="/tmp/shop")
     assert [problem.where for problem in preflight.warnings(odd, WANTED)] == ["python", "shared/env", "root"]
     assert preflight.refusals(odd, WANTED) == ()
 
@@ -160,7 +157,7 @@ def root(tmp_path: Path) -> Path:
 
 def gather(root: Path, **requires: Any) -> Facts:
     """The facts of this machine for a small release with these requirements."""
-    manifest = replace(MANIFEST, requires=replace(MANIFEST.requires, **requires))
+    manifest = MANIFEST._replace(requires=MANIFEST.requires._replace(**requires))
     return looking.gather(manifest, ID, str(root), sys.executable)
 
 
@@ -238,7 +235,7 @@ for problem in preflight.refusals(facts.gather(manifest, sys.argv[2], "/mnt"), m
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount and become another user")
 def test_a_small_disk_and_a_user_without_rights_are_refused(tmp_path: Path) -> None:
     """On a real tmpfs of 1 MiB with 20 inodes, as a user who may not write there, room and rights are both refused."""
-    built = write_release(tmp_path, {"env": {"lib": None}, "src": {"a": "b"}}, requires=replace(MANIFEST.requires, bytes=5 << 20, inodes=500))
+    built = write_release(tmp_path, {"env": {"lib": None}, "src": {"a": "b"}}, requires=MANIFEST.requires._replace(bytes=5 << 20, inodes=500))
     with open_artifact(built.path) as artifact:
         manifest = artifact.manifest_bytes
     mount = 'mount -t tmpfs -o size=1m,nr_inodes=20,mode=755 tmpfs /mnt || exit 99; exec "$@"'

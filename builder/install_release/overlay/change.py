@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InstallError, Problem
+from ..records import as_dict
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """What a file is: ``sha256`` of its bytes, ``mode`` like ``644``. Its ``group`` is kept, but makes no difference (-1: not known)."""
 
     sha256: str
     mode: str
-    group: int = field(default=-1, compare=False)
+    group: int = -1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Content) and self[:2] == other[:2]
+
+    def __ne__(self, other: object) -> bool:  # a tuple has its own
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One file of the system, before and after a flip. None stands for: not there.
 
     ``path`` is absolute, ``etc`` the path below ``etc/`` that it comes from. ``old`` is what is live, ``new`` what will be; both the same: the file
@@ -43,7 +50,7 @@ class Change:
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
-        return asdict(self)
+        return as_dict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Change:
@@ -65,8 +72,7 @@ MARKS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was decided about one file, for people. ``path`` is absolute, ``etc`` below ``etc/``; ``words`` say why, and what to do.
 
     ``kind``: untouched, new, changed, removed, restored (what was there comes back), kept (an edit of this host), saved (an edit, beside the new
@@ -87,8 +93,7 @@ class Verdict:
         return f"{MARKS[self.kind]} {where}" + (f"   {self.words}" if self.words else "")
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """All that a flip would do to the system's files. With ``refusals`` it may not be done."""
 
     changes: tuple[Change, ...] = ()
@@ -96,8 +101,7 @@ class Proposal:
     refusals: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(NamedTuple):
     """A file of etc/ as it shall be: its bytes, its mode (644; 755 where it is executable; 640 and 750 where it holds a secret).
 
     ``masked``: the same with each secret as its placeholder, for people; None where that can't be known.
@@ -108,11 +112,10 @@ class Rendered:
     masked: bytes | None = None
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An etc/ by its paths; ``links`` are those that are links; ``problems``: why it can't be rendered here."""
 
-    files: Mapping[str, Rendered] = field(default_factory=dict)
+    files: Mapping[str, Rendered] = {}
     links: frozenset[str] = frozenset()
     problems: tuple[Problem, ...] = ()
 

@@ -14,7 +14,7 @@ The ``target`` is the claim; for a release that was live before, it is what was 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..declared import Conflict, matching
 from .change import Content
@@ -22,8 +22,7 @@ from .change import Content
 REFUSE, KEEP, TAKE, BESIDE = "refuse", "keep-local", "take-new", "beside"
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """One file, three ways, and what shall be there."""
 
     base: Content | None
@@ -32,8 +31,7 @@ class Case:
     target: Content | None
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """``put``: what will be there. ``save``: what is there is an edit, and is saved beside. ``beside``: the claim is put beside what is there.
 
     ``kind`` is that of the ``Verdict``.

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _MOST_LINES, _MOST_SHOWN = 5000, 400
 _HIDDEN = "(a line that is not shown)"
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """One side of a comparison: ``name`` for the head of the diff. ``known``: every secret in ``data`` is masked. ``private``: not all may read."""
 
     name: str

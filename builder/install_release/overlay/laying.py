@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from .. import durable
 from ..errors import DamagedError, InstallError, Problem
@@ -170,7 +169,7 @@ def commit(host: Host, tx: str, changes: Sequence[Change], release: str, before:
     if found.tx != tx:
         found = _next(host, found, tx, changes, release, before)
         ours = [path for path in sorted(found.directories, reverse=True) if not _gone(path, found)]  # the innermost first
-        ledger.write(host, replace(found, directories=tuple(sorted(ours))))
+        ledger.write(host, found._replace(directories=tuple(sorted(ours))))
     clear(host)
 
 

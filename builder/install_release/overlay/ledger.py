@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import durable
 from ..errors import DamagedError, Problem
 from ..host import LEDGER, STATE, Host
 from ..manifest import canonical
+from ..records import as_dict
 from ..seal import seal, unseal
 from .change import Content, content_from_json
 
@@ -22,8 +22,7 @@ _FORMAT = 1
 _MOST = 32 << 20
 
 
-@dataclass(frozen=True)
-class Laid:
+class Laid(NamedTuple):
     """A file that is ours: what was laid down there last, by which release, and what was there before (None: nothing). ``beside``: see ``Change``."""
 
     etc: str
@@ -33,8 +32,7 @@ class Laid:
     beside: str = ""
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(NamedTuple):
     """A file when its release was left: what was there, and what had been there before any release came. ``beside``: see ``Change``."""
 
     live: Content | None
@@ -42,14 +40,13 @@ class Left:
     beside: str = ""
 
 
-@dataclass(frozen=True)
-class Ledger:
+class Ledger(NamedTuple):
     """``release``: the one that is laid down, ``tx``: the transaction that did it. ``left``: by release and path. ``directories``: made by us."""
 
     tx: str = ""
     release: str = ""
-    files: Mapping[str, Laid] = field(default_factory=dict)
-    left: Mapping[str, Mapping[str, Left]] = field(default_factory=dict)
+    files: Mapping[str, Laid] = {}
+    left: Mapping[str, Mapping[str, Left]] = {}
     directories: tuple[str, ...] = ()
 
     def blobs(self) -> Iterator[str]:
@@ -77,12 +74,11 @@ def read(host: Host) -> Ledger:
 def write(host: Host, ledger: Ledger) -> None:
     """Replace the ledger, durably."""
     with host.directory(STATE) as state:
-        durable.write_file(state, LEDGER, seal(canonical({"format": _FORMAT, **asdict(ledger)})), 0o640)
+        durable.write_file(state, LEDGER, seal(canonical({"format": _FORMAT, **as_dict(ledger)})), 0o640)
 
 
 def _from_json(value: Any) -> Ledger:
-    names = {field.name for field in fields(Ledger)}
-    if value["format"] != _FORMAT or set(value) != names | {"format"}:
+    if value["format"] != _FORMAT or set(value) != {"format", *Ledger._fields}:
         raise ValueError("it is of another format than this installer knows")
     files = {path: Laid(**{**laid, **_contents(laid, "content", "before")}) for path, laid in value["files"].items()}
     left = {

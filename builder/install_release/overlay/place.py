@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import Problem
 from ..facts import trusted
@@ -23,8 +23,7 @@ _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # not every d
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What is at a path: its content (None: nothing), when it was last written (UTC, ``2026-11-22``), the directories above it that are missing,
     outermost first; ``writable``: files can be put there."""
 

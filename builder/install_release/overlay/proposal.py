@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ..errors import Problem
 from ..host import BLOBS, RELEASES
@@ -23,8 +23,7 @@ from .words import Story, words
 _MOST_FILES = 1000
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """A release that may become live at ``root``; ``kept``: bytes that are, as sources; ``answers``: of the operator; ``back``: it is a rollback."""
 
     root: str
@@ -45,14 +44,14 @@ class Question:
         return self.ledger.left.get(self.release, {}) if self.ledger.release != self.release else {}
 
 
-@dataclass
 class _Draft:
     """A proposal in the making. ``decisions``: by path, what will be there and what the release lays down there."""
 
-    changes: list[Change] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    refusals: list[Problem] = field(default_factory=list)
-    decisions: dict[str, tuple[Decision, Content | None]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.verdicts: list[Verdict] = []
+        self.refusals: list[Problem] = []
+        self.decisions: dict[str, tuple[Decision, Content | None]] = {}
 
     def refuse(self, what: str, remedy: str) -> None:
         self.refusals.append(Problem("etc", what, remedy))
@@ -125,7 +124,7 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
     except OverlayError as error:
         what = error.problems[0]
         if policy != KEEP:
-            draft.refusals.append(replace(what, remedy=f"{what.remedy} Or leave it alone: --etc {etc}=keep-local"))
+            draft.refusals.append(what._replace(remedy=f"{what.remedy} Or leave it alone: --etc {etc}=keep-local"))
             draft.verdicts.append(Verdict(path, etc, "conflict", what.what))
             return
         draft.verdicts.append(Verdict(path, etc, "kept", f"left alone: {what.what}"))
@@ -139,7 +138,7 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
     case = Case(base, seen.content, claim, _target(question, claim, left))
     decision = decide.decide(case, policy if claimed or policy != BESIDE else KEEP)  # what comes back has no other version to put beside
     if not claimed and decision.kind in ("new", "changed"):
-        decision = replace(decision, kind="restored")
+        decision = decision._replace(kind="restored")
     draft.decisions[path] = (decision, claim)
     change = Change(
         path,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from ..errors import InstallError
 from ..host import BLOBS, CURRENT, Host
@@ -22,7 +21,7 @@ def show(host: Host | None, root: str, manifest: Manifest, proposal: Proposal, w
     known = values.read(root, manifest.name)[0].secrets
     changes = {change.path: change for change in proposal.changes}
     found = [
-        replace(verdict, diff=_copied(host, changes.get(verdict.path), verdict, manifest, wanted, known))
+        verdict._replace(diff=_copied(host, changes.get(verdict.path), verdict, manifest, wanted, known))
         for verdict in proposal.verdicts
         if verdict.kind != "untouched"
     ]

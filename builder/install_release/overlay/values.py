@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..errors import Problem
 from ..host import SHARED
@@ -25,12 +25,11 @@ _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _SYNTAX = "Lines are key = value, below [values] or [secrets]; a key is of lower-case letters, digits and '_'; comments begin with # or ;."
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """What placeholders stand for here. ``there``: the host has a ``shared/host.ini``."""
 
-    plain: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    plain: Mapping[str, str] = {}
+    secrets: Mapping[str, str] = {}
     there: bool = False
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .decide import Case, Decision
 
 
-@dataclass(frozen=True)
-class Story:
+class Story(NamedTuple):
     """What there is to tell of one file: ``modified`` when what is there was written, ``claimed``: the release ``version`` has it, ``made``: a
     directory that is made for it, or ""."""
 

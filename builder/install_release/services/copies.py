@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import Problem
 from . import commands, staged
@@ -15,8 +15,7 @@ from .commands import Clock
 from .terms import STOP, Action, Context, Privilege
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """Where on the system, and the mode that files there have."""
 
     path: str

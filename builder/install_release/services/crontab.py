@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import Problem
 from . import starting, unit
@@ -24,8 +24,7 @@ _VARIABLE = re.compile(r"""\s*(?:"[^"]*"|'[^']*'|[A-Za-z_][\w]*)\s*=""")
 _USER = re.compile(r"[a-z_][a-z0-9_-]*\$?", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line that starts something. ``user`` is "" in a user's own table."""
 
     number: int

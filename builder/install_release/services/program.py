@@ -6,14 +6,13 @@ import configparser
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _SECTION = re.compile(r"(program|fcgi-program|eventlistener|group):(.+)")
 MOST_PROCESSES = 256
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """One section. ``kind`` is program, fcgi-program or eventlistener; ``path`` below etc/; ``options`` unexpanded, as written."""
 
     path: str
@@ -43,8 +42,7 @@ class Program:
         return names
 
 
-@dataclass(frozen=True)
-class Configuration:
+class Configuration(NamedTuple):
     """All that a set of files says: programs, groups (members by group), the sections by their names, the file that is the main one ("" if none)."""
 
     programs: tuple[Program, ...]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..declared import Service
 from ..errors import InstallError, Problem
@@ -21,8 +20,7 @@ class ServiceError(InstallError):
     status = 4
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """One flip on one host: ``root`` is the physical root, ``release`` the id that is, or shall be live, ``before`` the one that was ("").
 
     ``name`` is the application's; ``user`` and ``uid`` are those of this process.
@@ -56,8 +54,7 @@ class Context:
         return os.path.join(self.root, "current", "etc")
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """What is to be done about one service. ``verb``: start, restart, reload, update or stop; ``why`` in words; ``changed``: paths below etc/."""
 
     service: Service
@@ -69,16 +66,14 @@ class Action:
         return f"{self.service.name}: {self.verb} ({self.why})"
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """What is asked of the staged configuration of a service, before anything is live; ``how`` in words, for the plan."""
 
     service: str
     how: str
 
 
-@dataclass(frozen=True)
-class Privilege:
+class Privilege(NamedTuple):
     """Something of an administrator's that a service needs, once. ``grants`` says in plain words what it gives away, or does.
 
     ``way``: ``sudo`` (this user may run exactly ``command`` as root, without a password), ``run`` (an administrator runs ``command`` once,
@@ -96,8 +91,7 @@ class Privilege:
     key: str = ""
 
 
-@dataclass(frozen=True)
-class Staged:
+class Staged(NamedTuple):
     """A private copy of a release's etc/, in which ``<root>/current`` and the places of copied files lead into the release and this copy.
 
     ``etc``: its directory. ``work``: a directory for what a check writes; both are gone afterwards.

@@ -6,14 +6,13 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SUFFIXES = (".service", ".socket", ".timer", ".path", ".target")
 STARTS = ("ExecStart", "ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost")
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """``path`` is below etc/; ``settings`` are (section, key, value) in their order, continued lines joined."""
 
     path: str

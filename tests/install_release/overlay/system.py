@@ -7,7 +7,6 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from builder.install_release import overlay
@@ -41,7 +40,7 @@ class System:
         conflicts = tuple(Conflict(path, verdict) for path, verdict in (on_conflict or {}).items())
         if copied is None:
             copied = (Copied("sys", str(self.etc)),) if files else ()
-        self.manifests[release] = replace(FACTS, version=version, overlay=Overlay(copied, conflicts))
+        self.manifests[release] = FACTS._replace(version=version, overlay=Overlay(copied, conflicts))
         return release
 
     def propose(self, release: str, answers: Sequence[tuple[str, str]] = (), back: bool = False) -> Proposal:

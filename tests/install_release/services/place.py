@@ -10,7 +10,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -106,7 +105,7 @@ class Place:
 
 
 def manifest_of(*services: Service, overlay: Overlay | None = None) -> Manifest:
-    return replace(FACTS, services=services, overlay=overlay or Overlay())
+    return FACTS._replace(services=services, overlay=overlay or Overlay())
 
 
 def as_user(user: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from builder.install_release.declared import Service
@@ -23,7 +21,7 @@ def service(kind: str, name: str = "x", **given: object) -> Service:
 
 
 def release(*services: Service, version: str = "1") -> Manifest:
-    return replace(FACTS, version=version, services=services)
+    return FACTS._replace(version=version, services=services)
 
 
 def said(before: Manifest | None, to: Manifest, changed: tuple[str, ...] = (), env: bool = False) -> list[tuple[str, str]]:
@@ -89,7 +87,7 @@ def test_what_a_release_no_longer_has_is_stopped_first() -> None:
 def test_a_service_that_becomes_another_thing_stops_and_starts(change: dict[str, object]) -> None:
     """The same name with another kind, unit or manager is not the same service."""
     old = service("systemd")
-    assert said(release(old), release(replace(old, **change), version="2")) == [("x", "stop"), ("x", "start")]  # type: ignore[arg-type]
+    assert said(release(old), release(old._replace(**change), version="2")) == [("x", "stop"), ("x", "start")]  # type: ignore[arg-type]
 
 
 def test_files_under_another_pattern_are_other_files() -> None:
@@ -115,7 +113,7 @@ def test_a_pattern_that_changed_is_a_configuration_that_changed() -> None:
 def test_commands_are_chosen_by_what_there_is(given: dict[str, object], changed: bool, verb: str) -> None:
     """Only configuration: reload, else restart. A new release: restart, else reload."""
     each = service("command", **given)
-    only = replace(each, restart_on=("config",))
+    only = each._replace(restart_on=("config",))
     if changed:
         assert said(release(only), release(only, version="2"), ("command/a",)) == [("x", verb)]
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,7 +165,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
         Privilege("web", "file", "", path=str(path), text="a\n"),
         Privilege("web", "line", "", path=str(path), text="/srv/x/*.conf", section="include", key="files"),
     ]
-    root = replace(CONTEXT, uid=0)
+    root = CONTEXT._replace(uid=0)
     assert [problem.what for problem in privileges.missing(made, root)] == [
         f"{path} is missing; it leads to /a.",
         f"{path} is missing.",
@@ -185,7 +184,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
 
 def test_the_preflight_tells_all_reasons_at_once(tmp_path: Path) -> None:
     """By letters and by what the host lacks, of every service; also what it takes to leave the live release."""
-    context = replace(CONTEXT, root=str(tmp_path), uid=os.geteuid() or 1001)
+    context = CONTEXT._replace(root=str(tmp_path), uid=os.geteuid() or 1001)
     broken = manifest_of(service("cron", "cron.d/shop", name="jobs"), service("init", unit="no-such-script", name="old"))
     left = manifest_of(service("systemd", unit="left-behind.service", name="left"))
     found = [str(problem) for problem in problems(broken, context, wanted({"cron.d/shop": "61 * * * * root true\n"}), (left, Wanted()))]
