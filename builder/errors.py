@@ -7,16 +7,25 @@ from collections.abc import Iterable
 from .install_release.errors import Problem
 
 __all__ = [
+    "AbsentError",
     "ArtifactError",
     "BuildError",
+    "ChecksumError",
+    "ClockError",
+    "CredentialsError",
+    "DeniedError",
     "EnvError",
     "LockError",
+    "MovedError",
+    "NoStoreError",
+    "OccupiedError",
     "Problem",
     "RecipeError",
     "SourceError",
     "StepError",
     "StoreError",
     "TargetError",
+    "UnreachableError",
     "UsageError",
     "WheelhouseError",
 ]
@@ -74,3 +83,39 @@ class ArtifactError(BuildError):
 
 class StoreError(BuildError):
     """The store can't be reached, or says no."""
+
+
+class NoStoreError(StoreError):
+    """There is no such bucket or directory."""
+
+
+class DeniedError(StoreError):
+    """The store knows who asks, and does not allow it."""
+
+
+class CredentialsError(StoreError):
+    """There are no credentials, or the store does not take them."""
+
+
+class ClockError(StoreError):
+    """The time here and that of the store differ by more than the store allows."""
+
+
+class UnreachableError(StoreError):
+    """Nothing answers, or not to the end, for as long as was waited."""
+
+
+class ChecksumError(StoreError):
+    """Bytes are not those that were sent, or that were stated."""
+
+
+class AbsentError(StoreError):
+    """The store holds no such release or channel."""
+
+
+class OccupiedError(StoreError):
+    """Other bytes are there under the same id: what was published is never replaced."""
+
+
+class MovedError(StoreError):
+    """Somebody else was faster: what was read is no longer so."""

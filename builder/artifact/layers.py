@@ -12,7 +12,7 @@ import os
 import struct
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -147,6 +147,21 @@ def _load(path: Path, tree: Tree) -> PackedLayer | None:
     if not whole or (layer.name, layer.kind) != (tree.name, tree.kind):
         return None
     return layer
+
+
+def cached(cache: Path) -> Iterator[PackedLayer]:
+    """Every layer that ``cache`` holds, as it says of itself: whoever takes its bytes has to check them."""
+    for path in sorted((cache / "layers").glob("*")):
+        try:
+            with path.open("rb") as file:
+                file.seek(-_TRAILER.size, os.SEEK_END)
+                check, length = _TRAILER.unpack(file.read())
+                file.seek(-_TRAILER.size - length, os.SEEK_END)
+                line = file.read(length)
+            if crc32(line) == check:
+                yield PackedLayer(**json.loads(line), path=path, cached=True)
+        except (OSError, ValueError, TypeError, struct.error):
+            continue
 
 
 class _Packer:
