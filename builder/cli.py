@@ -13,15 +13,17 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .command import Answer, Command
 from .errors import ArtifactError, BuildError, Problem, UsageError
 from .install_release import __version__
+from .store.commands import COMMANDS as STORE_COMMANDS
 
 if TYPE_CHECKING:
     from .pipeline import Options
@@ -45,24 +47,6 @@ exit status:
 With --json, standard output is exactly one JSON object, of an error too:
 {"error": {"status", "message", "problems": [{"where", "what", "remedy"}], "next"}}. Progress goes to standard error.
 """
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command found or made: for programs, and for people."""
-
-    value: Mapping[str, Any]
-    lines: Iterable[str]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A first word, what it does in one sentence, its arguments, and the function that does it."""
-
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Progress], Answer]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error, as_json)
     except _Stopped as stopped:
         name = signal.Signals(stopped.number).name
-        _refuse(BuildError(f"stopped by {name}, nothing was left behind"), as_json, 128 + stopped.number)
+        resumes = (found := _BY_NAME.get(words[0] if words else "")) is not None and found.resumes
+        left = "the same command goes on from here" if resumes else "nothing was left behind"
+        _refuse(BuildError(f"stopped by {name}, {left}"), as_json, 128 + stopped.number)
         signal.signal(stopped.number, signal.SIG_DFL)
         os.kill(os.getpid(), stopped.number)  # so that whoever waits for us sees why we ended
         return 128 + stopped.number
@@ -291,14 +277,22 @@ def _inspect(arguments: argparse.Namespace, progress: Progress) -> Answer:
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="a release .tgz")
+    parser.add_argument("artifacts", nargs="+", metavar="ARTIFACT|STORE", help="a release .tgz, or one store: s3://BUCKET/PREFIX or a directory")
 
 
 def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
     from .artifact import verify
+    from .store.commands import verify_store
 
+    stores = [each for each in arguments.artifacts if "://" in each or os.path.isdir(each)]
+    if len(arguments.artifacts) == 1 and stores:
+        return verify_store(stores[0], progress)
+    if stores:
+        raise UsageError(
+            "a store is verified by itself", [Problem(stores[0], "is a store, and not all that was named")], next_step="One command for each."
+        )
     good, errors = [], []
-    for path in arguments.artifacts:
+    for path in map(Path, arguments.artifacts):
         try:
             with progress.stage(f"verify {path.name}"):
                 good.append((path, verify.verify(path)))
@@ -385,7 +379,10 @@ COMMANDS = (
     Command("fetch", "download and build what the lock names, into the cache", _fetch_arguments, _fetch),
     Command("env", "make a virtual environment for development from the same lock", _env_arguments, _env),
     Command("inspect", "show what is in an artifact", _inspect_arguments, _inspect),
-    Command("verify", "check every byte of artifacts against every law of the format", _verify_arguments, _verify),
+    Command(
+        "verify", "check every byte of artifacts against every law of the format, or of a store against what was pushed", _verify_arguments, _verify
+    ),
+    *STORE_COMMANDS,
     Command("cache", "show what the build cache holds, or remove what was used least recently", _cache_arguments, _cache),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}

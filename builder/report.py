@@ -37,6 +37,7 @@ _LABEL = 13  # columns
 _WIDEST = 40  # a longer label pushes its own text, not everybody's
 _MOST = 12  # packages that a summary names
 LONG = 5.0  # seconds until a log hears of a stage that is not done
+_EVERY = 30.0  # seconds after which it hears of it again
 
 
 class Progress:
@@ -62,6 +63,35 @@ class Progress:
         with Console(file=self._stream).status(f"{name} …", spinner="dots"):
             yield
 
+    @contextmanager
+    def transfer(self, name: str) -> Iterator[Callable[[str, int], None]]:
+        """Show how many bytes have gone, for as long as the block does: it tells how, and how many; first, as ``of``, how many there will be.
+
+        A bar on a terminal; in a log a line once it takes long, and every half minute.
+        """
+        if self._stream.isatty():
+            with _bar(self._stream, name) as advance:
+                yield advance
+            return
+        gone, ended = {"of": 0, "": 0}, threading.Event()
+
+        def moved(how: str, count: int) -> None:
+            gone["of" if how == "of" else ""] += count
+
+        def tell() -> None:
+            wait = LONG
+            while not ended.wait(wait):
+                self._say(labelled(name, f"{size(gone[''])} of {size(gone['of'])} …" if gone["of"] else f"{size(gone[''])} …"))
+                wait = _EVERY
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield moved
+        finally:
+            ended.set()
+            teller.join()
+
     def done(self, name: str, value: object) -> None:
         """Say what the stage ``name`` made, where that is worth a line."""
         if name in _SENTENCES:
@@ -75,6 +105,28 @@ class Progress:
         with contextlib.suppress(BrokenPipeError):  # whoever watched has gone: the work goes on
             self._stream.write(f"{text}\n")
             self._stream.flush()
+
+
+@contextmanager
+def _bar(stream: TextIO, name: str) -> Iterator[Callable[[str, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(file=stream), transient=True) as bars:
+        bar = bars.add_task(name, total=None)
+        total = 0
+
+        def moved(how: str, count: int) -> None:
+            nonlocal total
+            if how == "of":
+                total += count
+                bars.update(bar, total=total)
+            else:
+                bars.advance(bar, count)
+
+        yield moved
 
 
 def _lock(lock: Lock) -> str:

@@ -16,7 +16,9 @@ from typing import Protocol
 from ..errors import UsageError
 
 Moved = Callable[[str, int], None]
-"""Told how many bytes went, and how: ``sent``, ``copied`` (within the store), ``kept`` (of an earlier try), ``read``, ``local`` (from here)."""
+"""Told how many bytes went, and how: ``sent``, ``copied`` (within the store), ``kept`` (of an earlier try), ``read``, ``local`` (from here).
+
+Before that it is told, as ``of``, how many there will be."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from .ledger import (
     pick,
     release_key,
 )
+from .signer import signer
 
 _AT_ONCE = 8
 _SUM_BYTES = 1024
@@ -34,10 +35,10 @@ _SUM_BYTES = 1024
 
 @dataclass(frozen=True)
 class Release:
-    """One that is there, whole: its record, the names (SHA-256) of its signatures, when its last object came by the store's clock."""
+    """One that is there, whole: its record, whose keys signed it, when its last object came by the store's clock."""
 
     record: Record
-    signatures: tuple[str, ...]
+    signers: tuple[str, ...]
     modified: datetime
 
     @property
@@ -101,8 +102,9 @@ def _release(store: Store, name: str, identity: str, parts: dict[str, Listed]) -
     data = store.get(key, MOST_RECORD_BYTES)
     if data is None:
         return None
-    signatures = tuple(sorted(part.split("/")[1] for part in parts if part.startswith("signatures/")))
-    return Release(parse_record(data, key), signatures, parts["sha256"].modified)
+    signed = (store.get(each.key, MAX_SIGNATURE_BYTES) for part, each in sorted(parts.items()) if part.startswith("signatures/"))
+    signers = tuple(dict.fromkeys(signer(each) for each in signed if each))
+    return Release(parse_record(data, key), signers, parts["sha256"].modified)
 
 
 def channels(store: Store, name: str) -> tuple[Channel, ...]:
@@ -138,6 +140,16 @@ def sha256(store: Store, name: str, identity: str) -> str | None:
     key = release_key(name, identity, "sha256")
     data = store.get(key, _SUM_BYTES)
     return None if data is None else parse_sum(data, key)
+
+
+def demanded(store: Store, name: str, identity: str) -> str:
+    """``sha256``. Raises ``AbsentError``."""
+    found = sha256(store, name, identity)
+    if found is None:
+        raise AbsentError(
+            f"{name} has no such release", [Problem(identity, "is not in this store")], next_step=f"build-release list {store.url} {name}"
+        )
+    return found
 
 
 def is_going(store: Store, name: str, identity: str) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifact import publish
-from ..errors import AbsentError, ArtifactError, ChecksumError, MovedError, Problem
+from ..errors import ArtifactError, ChecksumError, MovedError, Problem
 from ..install_release.manifest import Manifest
 from . import Moved, Store, catalog, layout, local
 from .ledger import Reference, release_key
@@ -60,11 +60,7 @@ class _Chunk:
 def pull(store: Store, wanted: Reference, directory: Path, *, have: Sequence[Path], cache: Path, moved: Moved) -> Pulled:
     """Write a release to ``directory``, with the signatures that the store has of it. Raises ``StoreError`` or ``ArtifactError``."""
     identity = catalog.resolve(store, wanted)
-    stated = catalog.sha256(store, wanted.name, identity)
-    if stated is None:
-        raise AbsentError(
-            f"{wanted.name} has no such release", [Problem(identity, "is not in this store")], next_step="build-release list STORE NAME"
-        )
+    stated = catalog.demanded(store, wanted.name, identity)
     manifest, data = catalog.manifest(store, wanted.name, identity)
     signatures = catalog.signatures(store, wanted.name, identity)
     target = manifest.target
@@ -75,6 +71,7 @@ def pull(store: Store, wanted: Reference, directory: Path, *, have: Sequence[Pat
             here = local.find(layout.regions(manifest), [*have, directory], cache, manifest.name, files)
             work = files.enter_context(_partial(path))
             assembly = _Assembly(store, manifest, data, signatures, identity, work, tally)
+            tally("of", manifest.tail.bytes)
             assembly.run(here, stated)
             _finish(work, path)
     sha256 = _sha256(path)

@@ -42,6 +42,7 @@ def push(store: Store, path: Path, *, channel: str, why: str, who: str, now: dat
         name, identity = source.manifest.name, source.id
         _refuse_going(store, name, identity)
         stated = catalog.sha256(store, name, identity)
+        tally("of", source.size if stated is None else 0)
         checking = beside.submit(source.check)  # an artifact that is damaged here never becomes a release there
         for _ in range(_TRIES):
             if stated is None:

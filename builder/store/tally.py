@@ -16,6 +16,10 @@ class Tally:
         self._lock = Lock()
 
     def __call__(self, how: str, count: int) -> None:
+        if how != "of":
+            self._add(how, count)
+        self._beside(how, count)
+
+    def _add(self, how: str, count: int) -> None:
         with self._lock:
             setattr(self, how, getattr(self, how) + count)
-        self._beside(how, count)

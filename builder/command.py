@@ -1,0 +1,30 @@
+"""What a command of ``build-release`` is, and what one gives back."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .report import Progress
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found or made: for programs, and for people.."""
+
+    value: Mapping[str, Any]
+    lines: Iterable[str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A first word, what it does in one sentence, its arguments, and the function that does it. ``resumes``: when it is ended, it goes on later."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Progress], Answer]
+    resumes: bool = False
