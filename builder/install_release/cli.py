@@ -11,13 +11,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NoReturn
 
-from . import __version__, errors, history, interrupts, overlay, plan, release, spool, stage, status, verify
-from .artifact import Artifact, open_artifact
+from . import __version__, errors, history, interrupts, overlay, plan, release, spool, stage, status, trust, verify
+from .artifact import MAX_SIGNATURE_BYTES, Artifact, open_artifact
 from .declared import VERDICTS, Conflict, safe_glob
 from .errors import InstallError, Problem, RefusedError, UsageError
 from .host import Host
 from .records import as_dict
 from .release import Order, Outcome
+from .trust import Trust
 from .who import me
 
 STATUSES = """exit statuses:
@@ -27,7 +28,7 @@ STATUSES = """exit statuses:
   3 refused, nothing changed  7 state damaged, or a release is not what was installed
 """
 _DEFAULT = "release.tgz"
-_VALUED = ("--root", "--python", "--expect-sha256", "--wait", "--why", "--user", "--etc")
+_VALUED = ("--root", "--python", "--expect-sha256", "--signature", "--wait", "--why", "--user", "--etc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,6 +150,7 @@ _FLIPPING = (
     _argument("--no-hooks", action="store_true", help="run none of the release's hooks"),
     _argument("--no-once", action="store_true", help="not those hooks that shall run on one host of several: another one runs them"),
     _argument("--unsafe", action="store_true", help="go back even to a version that can't run with the data as a later one left them"),
+    _argument("--allow-downgrade", action="store_true", help="below the policy's floor, where the policy allows that"),
     _ETC,
 )
 _PLAN = _argument("--plan", action="store_true", help="say what would be done, and change nothing")
@@ -190,7 +192,8 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
     head = spool.read_head(read)
     root = _root(options) or head.manifest.root
     if not os.path.isdir(os.path.join(root, ".install")):  # a first installation: refuse before anything is made
-        release.check(head.manifest, head.id, Order(root, "install", me()), options.python)
+        order = _order(options, root, "install")
+        release.check_head(head.manifest, head.id, _trusted(head, order), order, options.python)
     with Host.create(root) as host:
         file = spool.copy(head, read, host)
     with Artifact(file, spool.NAME) as artifact:
@@ -211,13 +214,31 @@ def _plan(options: argparse.Namespace) -> int:
         head = spool.read_head(read)
         _compare_digest(spool.NAME, spool.sha256(head, read), options.expect_sha256)
         manifest, wanted, more, etc = head.manifest, head.id, tuple[Problem, ...](), None
+        order = _order(options, _root(options) or manifest.root, "plan")
+        trusted = _trusted(head, order)
     else:
         with open_artifact(options.artifact) as artifact:
             _compare_digest(artifact.name, artifact.sha256() if options.expect_sha256 else "", options.expect_sha256)
-            manifest, wanted, more = artifact.manifest, artifact.id, stage.conflicts(artifact)
-            etc = overlay.rendered(artifact, _root(options) or manifest.root)
-    order = _order(options, _root(options) or manifest.root, "plan")
-    return _show(options, *release.propose(manifest, wanted, order, etc, python=options.python, activate=not options.no_activate, more=more))
+            manifest, wanted = artifact.manifest, artifact.id
+            order = _order(options, _root(options) or manifest.root, "plan")
+            trusted = _trusted(artifact, order)
+            more, etc = stage.conflicts(artifact), overlay.rendered(artifact, order.root)
+    activate = not options.no_activate
+    return _show(options, *release.propose(manifest, wanted, order, etc, trusted, python=options.python, activate=activate, more=more))
+
+
+def _trusted(head: Artifact | spool.Head, order: Order) -> Trust:
+    return trust.of_artifact(head.manifest, head.manifest_bytes, (*head.signatures, *order.signatures), order.vouched)
+
+
+def _detached(path: str) -> bytes:
+    """A signature from a file of its own; what can't be one is refused when it is read."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            return file.read(MAX_SIGNATURE_BYTES + 1)
+    except OSError as error:
+        problem = Problem(path, f"can't be read: {error.strerror or error}.", "Name a file that build-release sign --detached has written.")
+        raise RefusedError("a signature can't be read", [problem]) from None
 
 
 def _show(options: argparse.Namespace, proposed: plan.Plan, due: Sequence[str]) -> int:
@@ -355,6 +376,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
             _argument("--no-activate", action="store_true", help="put it there, but leave what is live"),
             _argument("--python", metavar="P", help="the interpreter to use, a path or a command"),
             _argument("--expect-sha256", metavar="H", help="refuse any other file"),
+            _argument("--signature", action="append", default=[], metavar="FILE", help="a detached signature (…tgz.sig.1); may be repeated"),
         ),
     ),
     "activate": (_activate, "make an installed release live", (*_CHANGING, *_FLIPPING, _PLAN, _ID)),
@@ -430,6 +452,9 @@ def _order(options: argparse.Namespace, root: str, command: str) -> Order:
     flipping: dict[str, Any] = {}
     if "unsafe" in options:
         flipping = {"hooks": not options.no_hooks, "once": not options.no_once, "unsafe": options.unsafe, "answers": tuple(options.etc)}
+        flipping["downgrade"] = options.allow_downgrade
+    if "signature" in options:
+        flipping |= {"vouched": options.expect_sha256 is not None, "signatures": tuple(map(_detached, options.signature))}
     return Order(root, command, me(), options.why, options.wait, say=note if os.isatty(2) else silent, note=note, **flipping)
 
 

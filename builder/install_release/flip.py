@@ -1,16 +1,17 @@
 """The flip: one link, and what goes with it. Activating a release and rolling back to one are this same function; the way back is its reverse.
 
 Order (docs/host.md): journal prepared → pre hooks → new files beside the old → switching → files, ``previous``, ``current`` → services → post hooks →
-health → committed → ledger, history → journal idle. A process that is killed anywhere in it leaves a journal from which ``back`` or ``forward`` goes
-on, as often as need be. Signals are held, so that it never stops half-way; while hooks, services and health are waited for, one leads back.
+health → floor → committed → ledger, history → journal idle. A process that is killed anywhere in it leaves a journal from which ``back`` or
+``forward`` goes on, as often as need be. Signals are held, so that it never stops half-way; while hooks, services and health are waited for, one
+leads back.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from . import durable, history, interrupts, journal, launcher, overlay, serving
 from .errors import DegradedError, InstallError, Problem, RolledBackError
@@ -22,13 +23,17 @@ from .overlay import Change
 from .serving import Side
 from .version import older
 
+if TYPE_CHECKING:
+    from .floor import Floor
+
 Say = Callable[[str], None]
 
 
 class Switch(NamedTuple):
     """What shall be live, and what goes into the history about it. ``how`` is activate or rollback; ``marks_bad``: what is left is bad.
 
-    ``changes`` are made to the files of the system. ``hooks``: those that run; without ``once`` not those for one host of several.
+    ``changes`` are made to the files of the system. ``hooks``: those that run; without ``once`` not those for one host of several. ``floor``: what
+    it is from then on; ``more`` goes into the history.
     """
 
     to: str
@@ -40,6 +45,8 @@ class Switch(NamedTuple):
     changes: tuple[Change, ...] = ()
     hooks: bool = True
     once: bool = True
+    floor: Floor | None = None
+    more: Mapping[str, Any] = {}
 
 
 def new_tx() -> str:
@@ -72,6 +79,10 @@ def flip(host: Host, switch: Switch, say: Say = lambda line: None) -> str:
                 serving.follow(host, left, to, transaction.changes, say)
                 _run_hooks(host, "post", to, switch, say)
                 seen = serving.insist(host, to, say)
+            if switch.floor:
+                from . import floor  # only now: most hosts have none
+
+                floor.lift(host, switch.floor)
             committed = transaction.step("committed", _events(transaction, switch, left, to, seen))
             journal.write(host, committed)
         except (Exception, interrupts.Interrupted) as error:
@@ -243,6 +254,7 @@ def _run_hooks(host: Host, moment: str, release: Side, switch: Switch, say: Say)
 def _events(transaction: Transaction, switch: Switch, left: Side, to: Side, seen: Sequence[str]) -> tuple[Event, ...]:
     common = {"time": history.now(), "who": switch.who, "tx": transaction.tx}
     activated = {**common, "event": "activated", "id": switch.to, "version": switch.version, "how": switch.how, "why": switch.why}
+    activated.update(switch.more)
     if transaction.before:
         activated["from"] = transaction.before
     if to.manifest and to.manifest.rollback_safe_to:

@@ -12,6 +12,7 @@ from .facts import Facts
 from .manifest import ENV_LAYERS, Health, Hook, Layer, Manifest
 from .overlay import Verdict
 from .records import as_dict
+from .trust import By, Trust
 from .version import older
 
 
@@ -95,9 +96,13 @@ class Plan(NamedTuple):
     activate: bool
     refusals: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
+    policy: str
+    signature: str
+    signers: tuple[By, ...]
 
 
 _NO_INTENT = Intent()
+_NO_TRUST = Trust("")
 
 
 def make(
@@ -109,10 +114,12 @@ def make(
     activate: bool = True,
     refusals: Sequence[Problem] | None = None,
     intent: Intent = _NO_INTENT,
+    trusted: Trust = _NO_TRUST,
 ) -> Plan:
     """The plan for installing ``manifest`` as ``release`` where ``facts`` were found and ``live`` is current.
 
-    ``refusals`` are the reasons against it when more is known than ``preflight`` says; ``intent``: what goes with making it live.
+    ``refusals`` are the reasons against it when more is known than ``preflight`` says; ``intent``: what goes with making it live; ``trusted``: by
+    whom it is signed.
     """
     found = facts.search.interpreter
     size, files = preflight.needs(facts, manifest)
@@ -143,11 +150,14 @@ def make(
         free_bytes=facts.free_bytes,
         activate=activate,
         refusals=tuple(preflight.refusals(facts, manifest) if refusals is None else refusals),
-        warnings=preflight.warnings(facts, manifest),
+        warnings=(*trusted.warnings, *preflight.warnings(facts, manifest)),
+        **_trust(trusted),
     )
 
 
-def make_flip(manifest: Manifest, release: str, installed: Installed, live: Live | None, intent: Intent, hooks: Sequence[Hook]) -> Plan:
+def make_flip(
+    manifest: Manifest, release: str, installed: Installed, live: Live | None, intent: Intent, hooks: Sequence[Hook], trusted: Trust
+) -> Plan:
     """The plan for making a release live that is here already: nothing is unpacked."""
     before = live.manifest if live else None
     return Plan(
@@ -176,8 +186,13 @@ def make_flip(manifest: Manifest, release: str, installed: Installed, live: Live
         free_bytes=installed.free_bytes,
         activate=True,
         refusals=intent.refusals,
-        warnings=(),
+        warnings=trusted.warnings,
+        **_trust(trusted),
     )
+
+
+def _trust(trusted: Trust) -> dict[str, Any]:
+    return {"policy": trusted.policy.path if trusted.policy else "", "signature": trusted.told, "signers": trusted.signers}
 
 
 def to_write(facts: Facts, manifest: Manifest) -> tuple[Layer, ...]:
@@ -219,6 +234,8 @@ def lines(plan: Plan) -> list[str]:
     shown = [f"{plan.name}: {start}{short(plan.to_id)} ({plan.to_version})        nothing has been changed yet"]
     if plan.already:
         shown.append(_line("release", "it is live already: nothing would be done"))
+    if plan.signature:
+        shown.append(_line("signature", plan.signature))
     shown.append(_line("root", plan.root))
     shown.append(_line("python", plan.interpreter or "none was found that fits"))
     state = {"here": "is here already", "new": "will be made", "unknown": "depends on the interpreter"}[plan.environment]

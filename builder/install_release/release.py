@@ -6,9 +6,10 @@ Every one that changes something: lock → recover → decide → act; it return
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -27,13 +28,14 @@ from . import (
     recover,
     serving,
     stage,
+    trust,
     verify,
 )
 from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
 from .history import Event, History
-from .host import CURRENT, ENVS, RELEASES, SHARED, STATE, Host
+from .host import CURRENT, ENVS, INSTALL_JSON, RELEASES, SHARED, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Conflict, Hook, Manifest
 from .overlay import OverlayError, Proposal, Wanted
@@ -42,6 +44,7 @@ from .prune import Pruned
 from .recover import Recovered
 from .serving import Side
 from .stage import Staging
+from .trust import By, Judgement, Trust
 from .version import older
 
 
@@ -49,7 +52,8 @@ class Order(NamedTuple):
     """Who wants what of which root. ``wait``: seconds for the lock. ``say`` takes a line of progress, ``note`` one that must be seen.
 
     ``hooks``: they run, without ``once`` not those for one host of several. ``unsafe``: whatever the data are like. ``answers``: what to do about
-    files of the system that were edited here.
+    files of the system that were edited here. ``vouched``: somebody has compared the artifact's digest; ``signatures``: detached ones that belong
+    to it; ``downgrade``: below the floor, where the policy allows that.
     """
 
     root: str
@@ -61,6 +65,9 @@ class Order(NamedTuple):
     once: bool = True
     unsafe: bool = False
     answers: tuple[Conflict, ...] = ()
+    vouched: bool = False
+    signatures: tuple[bytes, ...] = ()
+    downgrade: bool = False
     say: Callable[[str], None] = lambda line: None
     note: Callable[[str], None] = lambda line: None
 
@@ -142,7 +149,13 @@ def _note(order: Order) -> Callable[[Recovered], None]:
 def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:
     """Check, unpack, publish and activate a release. Raises an ``InstallError``; what was live is then live, or the error says otherwise."""
     clock = _Clock()
-    if _prepare(order) == artifact.id:
+    trusted = trust.of_artifact(artifact.manifest, artifact.manifest_bytes, (*artifact.signatures, *order.signatures), order.vouched)
+    before = _prepare(order)
+    if untrusted := _judged(trusted, artifact.manifest, artifact.id, order).problems:
+        check(artifact.manifest, artifact.id, order, python, untrusted)  # raises; nothing else of the artifact is read
+    for warning in trusted.warnings:
+        order.note(f"note: {warning}")
+    if before == artifact.id:
         with changing(order) as host:
             if not _lost_environment(host, artifact.id):
                 for note in _other_values(host, artifact):
@@ -157,11 +170,12 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             order.note(f"note: the environment of {artifact.id} was gone, and is made again")
             environment.make(artifact, host, chosen)
         before, there = host.current() or "", _is_whole(host, artifact.id)
-        made = None if there else _stage(host, artifact, _staging(host, artifact, chosen, wanted), order, clock)
+        made = None if there else _stage(host, artifact, _staging(host, artifact, chosen, wanted, trusted), order, clock)
+        _record(host, artifact.id, order)
         if not activate or (there and before == artifact.id):  # live already: another installer was quicker
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         try:
-            switch = _decide(host, artifact.id, order, "activate")
+            switch = _decide(host, artifact.id, order, "activate", trusted=trusted)
         except RefusedError as error:
             if made is not None:
                 event = order.event("failed", artifact.id, version=artifact.manifest.version, why=_reason(error))
@@ -176,7 +190,15 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
 
 
 def propose(
-    manifest: Manifest, release: str, order: Order, wanted: Wanted | None, *, python: str | None = None, activate: bool = True, more: Problems = ()
+    manifest: Manifest,
+    release: str,
+    order: Order,
+    wanted: Wanted | None,
+    trusted: Trust,
+    *,
+    python: str | None = None,
+    activate: bool = True,
+    more: Problems = (),
 ) -> tuple[Plan, tuple[str, ...]]:
     """What ``install`` would do, and what recovery would do before it. Changes nothing.
 
@@ -194,8 +216,8 @@ def propose(
         intent = Intent(whole=False)
     else:
         intent = _intent(manifest, release, order, wanted, found.env_key, shown=True) if activate else Intent(refusals=wanted.problems)
-    refusals = (*preflight.refusals(found, manifest), *more, *intent.refusals)
-    return plan.make(manifest, release, found, live, activate=activate, refusals=refusals, intent=intent), due
+    refusals = (*_judged(trusted, manifest, release, order).problems, *preflight.refusals(found, manifest), *more, *intent.refusals)
+    return plan.make(manifest, release, found, live, activate=activate, refusals=refusals, intent=intent, trusted=trusted), due
 
 
 def activate(order: Order, wanted: str) -> Outcome:
@@ -205,6 +227,7 @@ def activate(order: Order, wanted: str) -> Outcome:
         if release == before:
             return _already(host, release)
         verify.insist(host, release)
+        _record(host, release, order)
         return _flip(host, _decide(host, release, order, "activate"), order)
 
 
@@ -223,7 +246,7 @@ def _way_back(host: Host, wanted: str | None) -> str:
     before, past = host.current(), _past(host)
     if before is None:
         raise RefusedError("there is nothing to roll back", [Problem("current", "nothing is live here.", "Use activate ID (see status).")])
-    release = resolve(host, wanted) if wanted else history.rollback_target(past, before, host.releases())
+    release = resolve(host, wanted) if wanted else history.rollback_target(past, before, trust.not_revoked(host, host.releases()))
     if release is None:
         what = f"no good release that came before {before} is still here."
         remedy = "Install an older artifact, or activate ID (see status)."
@@ -247,15 +270,18 @@ def propose_flip(order: Order, wanted: str | None, how: str) -> tuple[Plan, tupl
         manifest, record = host.manifest(release), host.record(release)
         left, to = serving.side(host, live.id if live else ""), serving.side(host, release)
         intent, hooks = Intent(), tuple[Hook, ...]()
+        past = _past(host)
+        trusted = trust.of_installed(host, release, manifest, past)
         if live is None or release != live.id:
             proposal = overlay.propose(host, manifest, release, to.etc, order.answers, how == "rollback")
-            refusals = (*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to))
+            refusals = (*_guard(past, release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to))
+            refusals = (*trust.judge(trusted, manifest, release, host, past, order.downgrade).problems, *refusals)
             intent = Intent(_steps(left, to, proposal), overlay.show(host.root, manifest, proposal, to.etc), refusals)
             hooks = flip.due(left, to, Switch(release, manifest.version, how, order.who, "", hooks=order.hooks, once=order.once))
         interpreter = f"{record['interpreter']['executable']} ({record['interpreter']['version']})"
         room = os.fstatvfs(host.fd)
         installed = plan.Installed(host.root, interpreter, str(record["env"]), room.f_bavail * room.f_frsize)
-        return plan.make_flip(manifest, release, installed, live, intent, hooks), due
+        return plan.make_flip(manifest, release, installed, live, intent, hooks, trusted), due
 
 
 def mark(order: Order, wanted: str, kind: str) -> Outcome:
@@ -288,6 +314,11 @@ def recover_now(order: Order, *, boot: bool = False) -> tuple[str, ...]:
     if problems:
         raise DegradedError("what is live is live, but not everything follows", problems)
     return tuple(done for each in found for done in each.done)
+
+
+def check_head(manifest: Manifest, release: str, trusted: Trust, order: Order, python: str | None) -> None:
+    """The preflight of what has begun to arrive: its manifest and signatures, and nothing else yet. Raises ``RefusedError``."""
+    check(manifest, release, order, python, _judged(trusted, manifest, release, order).problems)
 
 
 def check(manifest: Manifest, release: str, order: Order, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
@@ -353,6 +384,19 @@ def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env:
     return Intent(_steps(left, to, proposal), verdicts, tuple(problems))
 
 
+def _judged(trusted: Trust, manifest: Manifest, release: str, order: Order) -> Judgement:
+    """What this host's policy says of a release that may not be here yet; of a root that is not ours the preflight tells."""
+    if trusted.policy is None or not os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
+        return trust.judge(trusted, manifest, release, None, History(), order.downgrade)
+    with Host(order.root) as host:
+        return trust.judge(trusted, manifest, release, host, _past(host), order.downgrade)
+
+
+def _signed(signers: Sequence[By]) -> dict[str, list[str]]:
+    """For the history."""
+    return {"signed": [str(each) for each in signers]} if signers else {}
+
+
 def _steps(left: Side, to: Side, proposal: Proposal) -> tuple[Step, ...]:
     return tuple(Step(each.service.name, each.verb, each.why, each.changed) for each in serving.actions(left, to, proposal.changes))
 
@@ -365,20 +409,27 @@ def _guard(past: History, release: str, version: str, order: Order) -> Iterator[
             yield Problem("rollback_safe_to", what, "Put the data back first, then say --unsafe; or install a release that can.")
 
 
-def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = False) -> Switch:
-    """All that making an installed release live takes. Raises ``RefusedError`` with every reason against it, the services' own checks included."""
+def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = False, trusted: Trust | None = None) -> Switch:
+    """All that making an installed release live takes. Raises ``RefusedError`` with every reason against it, the services' own checks included.
+
+    ``trusted``: what is known of its artifact, when that has just been read.
+    """
+    past = _past(host)
     manifest, left, to = host.manifest(release), serving.side(host, host.current() or ""), serving.side(host, release)
+    trusted = trusted or trust.of_installed(host, release, manifest, past)
+    judged = trust.judge(trusted, manifest, release, host, past, order.downgrade)
     wanted = overlay.published(host, release)
     proposal = overlay.propose(host, manifest, release, wanted, order.answers, how == "rollback")
-    problems = [*_guard(_past(host), release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
+    problems = [*judged.problems, *_guard(past, release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
     problems = problems or list(serving.checks(host.root, left, to, order.say))
     if problems:
         raise RefusedError("refused before anything that is live was touched", problems)
     for verdict in proposal.verdicts:
         if verdict.kind == "kept":
             order.note(f"etc: {verdict.line}")
-    why = order.why or order.command
-    return Switch(release, manifest.version, how, order.who, why, marks_bad, proposal.changes, hooks=order.hooks, once=order.once)
+    why = (order.why or order.command) + (" (--allow-downgrade)" if judged.downgrade else "")
+    more = _signed(trusted.signers)
+    return Switch(release, manifest.version, how, order.who, why, marks_bad, proposal.changes, order.hooks, order.once, judged.floor, more)
 
 
 def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
@@ -390,8 +441,8 @@ def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
     return outcome._replace(state="good")
 
 
-def _staging(host: Host, artifact: Artifact, chosen: Interpreter, wanted: Wanted) -> Staging:
-    return Staging(flip.new_tx(), environment.place(artifact.manifest, host, chosen, artifact.id), chosen, wanted.files)
+def _staging(host: Host, artifact: Artifact, chosen: Interpreter, wanted: Wanted, trusted: Trust) -> Staging:
+    return Staging(flip.new_tx(), environment.place(artifact.manifest, host, chosen, artifact.id), chosen, wanted.files, trusted.signers)
 
 
 def _stage(host: Host, artifact: Artifact, staging: Staging, order: Order, clock: _Clock) -> str:
@@ -401,7 +452,7 @@ def _stage(host: Host, artifact: Artifact, staging: Staging, order: Order, clock
     """
     key = staging.env
     fresh = not host.has_environment(key)
-    about = {"version": artifact.manifest.version, "tx": staging.tx}
+    about: dict[str, Any] = {"version": artifact.manifest.version, "tx": staging.tx}
     try:
         history.append(host, [order.event("staged", artifact.id, **about)])
         stage.make_shared(host, artifact.manifest)
@@ -411,13 +462,24 @@ def _stage(host: Host, artifact: Artifact, staging: Staging, order: Order, clock
         order.say(f"release {artifact.id}: unpacking it")
         record = stage.publish(host, artifact, staging)
         installer.accept(host, artifact)
-        history.append(host, [order.event("installed", artifact.id, record=record, env=key, commit=artifact.manifest.commit, **about)])
+        manifest = hashlib.sha256(artifact.manifest_bytes).hexdigest()
+        about |= {"record": record, "env": key, "commit": artifact.manifest.commit, "manifest": manifest, **_signed(staging.signers)}
+        history.append(host, [order.event("installed", artifact.id, **about)])
         clock.lap("release")
         return key if fresh else ""
     except (Exception, interrupts.Interrupted) as error:
         with interrupts.held():
             trouble = _take_back(host, artifact.id, key if fresh else "", order.event("failed", artifact.id, **{**about, "why": _reason(error)}))
         raise _failed(error, trouble) from error
+
+
+def _record(host: Host, release: str, order: Order) -> None:
+    """A release that is here and whole is in the history as installed, also when whoever published it was killed before he could say so."""
+    past = _past(host).of(release)
+    if past.installed is None:
+        record, env = hashlib.sha256(host.read(RELEASES, release, INSTALL_JSON) or b"").hexdigest(), str(host.record(release)["env"])
+        manifest = host.manifest(release)
+        history.append(host, [order.event("installed", release, record=record, env=env, commit=manifest.commit, version=manifest.version)])
 
 
 def _reason(error: BaseException) -> str:

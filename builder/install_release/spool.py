@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from . import manifest as contract
-from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, TRAILER_BYTES, padded, tar_header
+from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, TRAILER_BYTES, padded, signature_path, tar_header
 from .errors import ArtifactError, Problem
 from .host import STAGING, Host
 from .manifest import Manifest
@@ -24,32 +24,48 @@ _SIGNATURE_ROOM = 2 * MAX_SIGNATURE_BYTES * MAX_SIGNATURES  # with their headers
 
 
 class Head(NamedTuple):
-    """The first bytes of a stream, and the manifest that they hold. Nothing of it is trusted yet: ``Artifact`` reads it again, strictly."""
+    """The first bytes of a stream, and manifest and signatures that they hold. Nothing is trusted yet: ``Artifact`` reads it again, strictly."""
 
     data: bytes
     manifest: Manifest
     id: str
+    manifest_bytes: bytes
+    signatures: tuple[bytes, ...]
 
 
 def read_head(read: Callable[[int], bytes]) -> Head:
-    """Read from a stream up to the end of the manifest. Raises ``ArtifactError``."""
-    first = len(GZIP_HEADER) + 5 + 512
-    data = _exactly(read, first)
-    header = data[-512:]
+    """Read from a stream up to the end of the signatures, and a little further. Raises ``ArtifactError``."""
+    start = _exactly(read, len(GZIP_HEADER))
+    data, member = start, None
+    if start == GZIP_HEADER:
+        data, member = _member(start, read, MANIFEST_PATH, contract.MAX_BYTES)
+    if member is None:
+        remedy = "Was it piped whole, and made by build-release?"
+        raise ArtifactError("this is no release", [Problem(NAME, "does not begin as a release does.", remedy)])
+    manifest = contract.parse(member)
+    signatures: list[bytes] = []
+    while len(signatures) < MAX_SIGNATURES:
+        data, signature = _member(data, read, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
+        if signature is None:
+            break
+        signatures.append(signature)
+    return Head(data, manifest, contract.release_id(manifest.commit_time, member), member, tuple(signatures))
+
+
+def _member(data: bytes, read: Callable[[int], bytes], path: str, most: int) -> tuple[bytes, bytes | None]:
+    """What was read with what comes next, and the contents of that when it is the stored member ``path``; else None."""
+    begin = _exactly(read, 5 + 512)
+    header = begin[5:]
     try:
         size = int(header[124:135], 8)
     except ValueError:
         size = -1
-    if not data.startswith(GZIP_HEADER) or not 0 <= size <= contract.MAX_BYTES or header != tar_header(MANIFEST_PATH.encode("ascii"), size):
-        remedy = "Was it piped whole, and made by build-release?"
-        raise ArtifactError("this is no release", [Problem(NAME, "does not begin as a release does.", remedy)])
+    if not 0 <= size <= most or header != tar_header(path.encode("ascii"), size):
+        return data + begin, None
     total = 512 + padded(size)
-    blocks = -(-total // _BLOCK)
-    data += _exactly(read, len(GZIP_HEADER) + total + 5 * blocks - first)
-    stored = data[len(GZIP_HEADER) :]
+    stored = begin + _exactly(read, total + 5 * -(-total // _BLOCK) - len(begin))
     payload = b"".join(stored[start + 5 : start + 5 + _BLOCK] for start in range(0, len(stored), _BLOCK + 5))
-    manifest = contract.parse(payload[512 : 512 + size])
-    return Head(data, manifest, contract.release_id(manifest.commit_time, payload[512 : 512 + size]))
+    return data + stored, payload[512 : 512 + size]
 
 
 def copy(head: Head, read: Callable[[int], bytes], host: Host) -> int:
@@ -99,7 +115,7 @@ def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
     while count > 0:
         piece = read(count)
         if not piece:
-            raise ArtifactError("this is no release", [Problem(NAME, "ends in the middle of its manifest.", "Was it piped whole?")])
+            raise ArtifactError("this is no release", [Problem(NAME, "ends in its head, within manifest or signatures.", "Was it piped whole?")])
         pieces.append(piece)
         count -= len(piece)
     return b"".join(pieces)

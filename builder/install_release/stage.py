@@ -20,7 +20,9 @@ from .host import INSTALL_JSON, LEASE, RELEASE_JSON, RELEASES, SHARED, STAGING, 
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
 from .overlay import Rendered
+from .records import as_dict
 from .table import Entry, Segment
+from .trust import By
 from .unpack import Destination, unpack
 
 _PLACEHOLDERS = (".gitkeep", ".keep", ".gitignore")  # files that only say: there shall be a directory here
@@ -67,12 +69,13 @@ def _tracked(entries: Iterator[Entry], linked: Sequence[str]) -> Iterator[Proble
 
 
 class Staging(NamedTuple):
-    """What a release's directory is made of, beside the artifact: the transaction, its environment, interpreter and rendered etc/."""
+    """What a release's directory is made of, beside the artifact: the transaction, its environment, interpreter, rendered etc/ and signers."""
 
     tx: str
     env: str
     interpreter: Interpreter
     etc: Mapping[str, Rendered] = {}
+    signers: tuple[By, ...] = ()
 
 
 def publish(host: Host, artifact: Artifact, staging: Staging) -> str:
@@ -140,6 +143,7 @@ def _fill(stage: int, artifact: Artifact, staging: Staging, readers: int) -> str
             "installer": __version__,
             "env": staging.env,
             "interpreter": {"executable": staging.interpreter.executable, "version": staging.interpreter.version},
+            "signed": [as_dict(each) for each in staging.signers],
             "made": [inventory.to_json(entry) for entry in sorted(made.entries, key=lambda entry: entry.path)],
         }
     )
