@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _stand()
     interrupts.listen()
     try:
-        options = _parser().parse_args(_with_command(words))
+        options = _parsed(_with_command(words))
         _refuse_root(options)
         return int(options.run(options))
     except InstallError as error:
@@ -83,29 +83,51 @@ def _with_command(words: list[str]) -> list[str]:
     return ["install", *words]
 
 
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """What the words say. Only the parser of the one command is made: those of all would take a tenth of an install's time."""
+    if words[:1] and words[0] in _COMMANDS:
+        run, text, arguments = _COMMANDS[words[0]]
+        command = _Parser(prog=f"install-release {words[0]}", description=text)
+        _add(command, arguments)
+        return command.parse_args(words[1:], argparse.Namespace(command=words[0], run=run))
+    return _parser().parse_args(words)
+
+
 def _parser() -> argparse.ArgumentParser:
+    """All commands, for --help."""
     parser = _Parser(
         prog="install-release",
         description="Put a release on this host, and go back. The first word is a command, or else an artifact: install-release release.tgz",
-        epilog=STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"install-release {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for name, (run, text, arguments) in _COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, epilog=STATUSES, formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.set_defaults(run=run)
-        for add in (*_COMMON, *arguments):
-            add(command)
+    for name, (_, text, _) in _COMMANDS.items():
+        commands.add_parser(name, help=text)
     return parser
+
+
+def _add(parser: argparse.ArgumentParser, arguments: Iterable[Callable[[argparse.ArgumentParser], object]]) -> None:
+    for add in (*_COMMON, *arguments):
+        add(parser)
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, epilog=STATUSES, formatter_class=_Formatter, **options)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError("the command line makes no sense", [Problem(self.prog, f"{message}.", f"See {self.prog} --help.")])
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Made for each argument that is added; what it asks for the width of a terminal is another module to import."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns)
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=max(columns, 40) - 2)
 
 
 def _seconds(text: str) -> float:
@@ -188,6 +210,8 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
         with open_artifact(name) as artifact:
             yield artifact
         return
+    from . import spool  # only now, as elsewhere: each start would pay for it
+
     read = partial(os.read, 0)
     head = spool.read_head(read)
     root = _root(options) or head.manifest.root
@@ -210,6 +234,8 @@ def _compare_digest(name: str, found: str, expected: str | None) -> None:
 def _plan(options: argparse.Namespace) -> int:
     """Standard input is read to its end, and nothing of it kept."""
     if options.artifact == "-":
+        from . import spool
+
         read = partial(os.read, 0)
         head = spool.read_head(read)
         _compare_digest(spool.NAME, spool.sha256(head, read), options.expect_sha256)
@@ -270,6 +296,8 @@ def _mark(kind: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from . import status
+
     with Host(_known_root(options)) as host:
         facts = status.gather(host)
     _say(options, status.to_text(facts, history.now()), status.to_json(facts))
@@ -277,6 +305,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _log(options: argparse.Namespace) -> int:
+    from . import status
+
     with Host(_known_root(options)) as host:
         events = history.read(host)
         if options.id:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 
 from . import durable
-from .artifact import Artifact, inflate, member
-from .errors import ArtifactError, Problem
-from .host import BIN, Host
+from .artifact import Artifact, inflate, member, padded
+from .errors import ArtifactError, DamagedError, Problem
+from .host import BIN, CURRENT, Host
 
 NAME = "install-release"
 _PATH = f"release/{NAME}"
@@ -16,6 +18,8 @@ _VERSION = re.compile(rb"^__version__ = \"(\d+(?:\.\d+)*)\"$", re.MULTILINE)  # 
 
 def accept(host: Host, artifact: Artifact) -> bool:
     """Keep the artifact's installer unless a newer one is here already. Whether it was written. Raises ``ArtifactError`` or ``OSError``."""
+    if _known(host, artifact):
+        return False
     data = _read(artifact)
     there = host.read(BIN, NAME, most=len(data) + (16 << 20))
     if there == data or (there is not None and version_of(there) > version_of(data)):
@@ -23,6 +27,18 @@ def accept(host: Host, artifact: Artifact) -> bool:
     with host.directory(BIN) as directory:
         durable.write_file(directory, NAME, data, 0o755)
     return True
+
+
+def _known(host: Host, artifact: Artifact) -> bool:
+    """Whether the live release brought the same one, and what is here is as long: it was accepted then, and need not be inflated to be compared."""
+    span = artifact.manifest.installer
+    try:
+        live = host.pointer(CURRENT)
+        known = live.kind == "release" and host.manifest(live.id).installer.sha256 == span.sha256
+        facts = os.stat(f"{BIN}/{NAME}", dir_fd=host.fd, follow_symlinks=False)
+    except (OSError, DamagedError):
+        return False
+    return known and stat.S_ISREG(facts.st_mode) and stat.S_IMODE(facts.st_mode) == 0o755 and 512 + padded(facts.st_size) == span.size
 
 
 def version_of(installer: bytes) -> tuple[int, ...]:

@@ -6,8 +6,6 @@ version, not a version manager's shim, which is a shell script, and not the ``py
 
 from __future__ import annotations
 
-import ast
-import glob
 import os
 import re
 import stat
@@ -126,6 +124,8 @@ def usual(python: str) -> Iterator[str]:
     on_path = _on_path(name)
     if on_path:
         yield on_path
+    import glob  # only now: each start would pay for it
+
     for place in _PLACES:
         for directory in sorted(glob.glob(os.path.expandvars(place)), reverse=True):
             if os.access(os.path.join(directory, name), os.X_OK):
@@ -179,6 +179,8 @@ def ask(path: str) -> Interpreter:
     lines = [line for line in done.output.splitlines() if line.startswith(_MARK)]
     if not done.good or not lines:
         raise ValueError(f"can't be run as Python 3: {done.reason}")
+    import ast
+
     return _answer(path, ast.literal_eval(lines[-1][len(_MARK) :]))
 
 

@@ -95,8 +95,8 @@ def test_json_is_one_object(tmp_path: Path, root: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "where"),
     [
-        ("--frob", 2, "install-release"),
-        ("rollback 1 2", 2, "install-release"),
+        ("--frob", 2, "install-release install"),
+        ("rollback 1 2", 2, "install-release rollback"),
         ("rollback --root ROOT", 3, "root"),
         ("status", 2, "root"),
         ("nowhere.tgz", 3, "nowhere.tgz"),
