@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -311,3 +312,18 @@ def test_a_directory_behind_a_link_is_refused_by_the_preflight(tmp_path: Path, r
         install(root, artifact(tmp_path, "2.0", wheel="2"))
     assert any("envs is not a directory" in problem.what for problem in caught.value.problems)
     assert len(os.listdir(root / "elsewhere")) == 1
+
+
+def test_a_release_whose_installer_was_killed_before_it_could_say_so(tmp_path: Path, root: Path) -> None:
+    """It was published, and the history knows only that it was begun: whoever makes it live first writes down that it is installed, and as what."""
+    path = artifact(tmp_path, "1.0")
+    first = install(root, path, activate=False).id
+    told = root / ".install/history.jsonl"
+    whole = told.read_bytes()
+    for act in (lambda: install(root, path), lambda: release.activate(order(root), first)):
+        (root / "current").unlink(missing_ok=True)
+        told.write_bytes(whole.splitlines(keepends=True)[0])
+        assert past(root).of(first).state == "staged"
+        act()
+        assert [kind for kind, _ in events(root)] == ["staged", "installed", "activated", "good"]
+        assert past(root).of(first).record == hashlib.sha256((root / "releases" / first / "install.json").read_bytes()).hexdigest()
