@@ -185,11 +185,12 @@ class Artifact:
 
     def table(self, layer: Layer) -> Iterator[Line]:
         """The lines of a layer's table of contents, as a stream: the table is never held inflated."""
-        return tables.parse(self.table_lines(layer), layer.top, layer.name)
+        return tables.parse(table_blocks(self.read(layer.table, where=layer.name), layer), layer.top, layer.name)
 
     def table_lines(self, layer: Layer) -> Iterator[bytes]:
         """The table's lines as they are written, without their line feeds."""
-        return table_lines(self.read(layer.table, where=layer.name), layer)
+        for block in table_blocks(self.read(layer.table, where=layer.name), layer):
+            yield from block.split(b"\n")
 
     def sha256(self) -> str:
         """The digest of the whole file: the head as it was read at opening, the rest read now (and again, against its digests, when it is used)."""
@@ -258,13 +259,15 @@ def table_prefix(layer: str, size: int) -> bytes:
     return (long_name(name) if len(name) > 100 else b"") + tar_header(name[:100], size)
 
 
-def table_lines(data: bytes, layer: Layer) -> Iterator[bytes]:
-    """The lines of a table, without their line feeds, from its compressed bytes, which the caller has compared with ``layer.digest``."""
+def table_blocks(data: bytes, layer: Layer) -> Iterator[bytes]:
+    """A table, whole lines at a time, as many as are inflated at once, without the last one's line feed. The caller has compared ``data``, its
+    compressed bytes, with ``layer.digest``."""
     skip, rest = len(table_prefix(layer.name, 0)), b""  # JSON between a tar header and padding
     for piece in _inflate_stream(data, layer.table.size, layer.name):
-        *whole, rest = (rest + piece[skip:]).split(b"\n")
+        block, feed, rest = (rest + piece[skip:]).rpartition(b"\n")
         skip = max(0, skip - len(piece))
-        yield from whole
+        if feed:
+            yield block
         if len(rest) > 2 * _STEP:
             raise damaged(layer.name, "has a line in its table that no writer makes")
     if rest.strip(b"\0"):

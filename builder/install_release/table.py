@@ -46,11 +46,15 @@ class Entry(NamedTuple):
 Line = Union[Segment, Entry]
 _LIMIT = 1 << 53  # what every reader of JSON holds exactly
 _COUNT = "(0|[1-9][0-9]{0,14})"
-# Nearly every line is a file's, in the one spelling of ``to_line``: a match takes half as long as reading it as JSON and looking at each value.
-_FILE = re.compile(
-    f'{{"mode":"(644|755)","offset":{_COUNT},"path":"([A-Za-z0-9_.,@+=~/-]+)","segment":{_COUNT},'
-    f'"sha256":"([0-9a-f]{{64}})","size":{_COUNT},"type":"file"}}'
+_PATH = "([A-Za-z0-9_.,@+=~/-]+)"
+# Nearly every line is a file's or a directory's, in the one spelling of ``to_line``: a match for each, all of a block at once, takes a third of
+# the time of reading them as JSON and looking at each value. Whatever else a line is, it is the last group.
+_LINES = re.compile(
+    f'{{"mode":"(644|755)","offset":{_COUNT},"path":"{_PATH}","segment":{_COUNT},"sha256":"([0-9a-f]{{64}})","size":{_COUNT},"type":"file"}}\n'
+    f'|{{"mode":"755","path":"{_PATH}","type":"dir"}}\n'
+    "|(.*)\n"
 )
+_NO_NAMES = ("", ".", "..")
 _SEGMENT_KEYS = {"segment", "bytes", "size", "sha256"}
 _ENTRY_KEYS = {
     "dir": {"path", "type", "mode"},
@@ -68,40 +72,52 @@ def to_line(line: Line) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def parse(lines: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
+def parse(blocks: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
     """Check and yield each line of the table of layer ``where``, whose paths must all be below ``top``.
 
-    Raises ``ArtifactError`` at the first line that breaks a rule: nothing after it can be trusted.
+    ``blocks``: of one or more whole lines, without the last one's line feed. Raises ``ArtifactError`` at the first line that breaks a rule: nothing
+    after it can be trusted.
     """
-    segments = 0
+    segments = number = 0
     previous = ""
     known_dirs: set[str] = set()
     sizes: dict[int, int] = {}
-    for number, raw in enumerate(lines, 1):
-        entry = _plain_file(raw) or _line(raw, where, number)
-        if isinstance(entry, Segment):
-            if entry.number != segments:
-                _fail(where, number, f"segment {entry.number} is out of turn")
-            sizes[segments] = entry.size
-            sizes.pop(segments - 4096, None)  # a file that spans more is checked by its reader
-            segments += 1
+    for block in blocks:
+        for mode, offset, path, segment, sha256, size, directory, other in _LINES.findall(block.decode("latin-1") + "\n"):
+            number += 1
+            if path:
+                entry = Entry(path, "file", mode, int(size), sha256, int(segment), int(offset))
+            elif directory:
+                path = directory
+                entry = Entry(path, "dir", "755")
+            else:
+                line = _line(other.encode("latin-1"), where, number)
+                if isinstance(line, Segment):
+                    if line.number != segments:
+                        _fail(where, number, f"segment {line.number} is out of turn")
+                    sizes[segments] = line.size
+                    sizes.pop(segments - 4096, None)  # a file that spans more is checked by its reader
+                    segments += 1
+                    yield line
+                    continue
+                path, entry = line.path, line
+            parent, _, name = path.rpartition("/")
+            # What lies in a directory that was found safe is safe when its name is, and it is short.
+            if (parent not in known_dirs or name in _NO_NAMES or len(path) > 255) and not safe_relative(path):
+                _fail(where, number, f"{path!r} is not a safe path")
+            if path <= previous:  # the order of code points is that of UTF-8's bytes
+                _fail(where, number, f"{path!r} is out of order or there twice")
+            previous = path
+            if parent not in known_dirs and (parent or path != top or entry.type != "dir"):
+                _fail(where, number, f"{path!r} has no directory before it, or is not below {top}/")
+            if directory or entry.type == "dir":
+                known_dirs.add(path)
+            elif entry.type == "link":
+                if not inside(path, entry.target, top):
+                    _fail(where, number, f"the link {path!r} points outside {top}/, to {entry.target!r}")
+            elif entry.size and (entry.segment >= segments or entry.offset >= sizes.get(entry.segment, 0)):
+                _fail(where, number, f"{path!r} lies outside its segment")
             yield entry
-            continue
-        path = entry.path
-        if path <= previous:  # the order of code points is that of UTF-8's bytes
-            _fail(where, number, f"{path!r} is out of order or there twice")
-        previous = path
-        parent = path.rpartition("/")[0]
-        if parent not in known_dirs and (parent or path != top or entry.type != "dir"):
-            _fail(where, number, f"{path!r} has no directory before it, or is not below {top}/")
-        if entry.type == "dir":
-            known_dirs.add(path)
-        elif entry.type == "link":
-            if not inside(path, entry.target, top):
-                _fail(where, number, f"the link {path!r} points outside {top}/, to {entry.target!r}")
-        elif entry.size and (entry.segment >= segments or entry.offset >= sizes.get(entry.segment, 0)):
-            _fail(where, number, f"{path!r} lies outside its segment")
-        yield entry
 
 
 def inside(path: str, target: str, top: str) -> bool:
@@ -120,14 +136,6 @@ def inside(path: str, target: str, top: str) -> bool:
 
 
 _decode = json.JSONDecoder().raw_decode  # a table may have 200 000 lines: without the search for white space around each
-
-
-def _plain_file(raw: bytes) -> Entry | None:
-    found = _FILE.fullmatch(raw.decode("latin-1"))
-    if not found or not safe_relative(found[3]):
-        return None
-    mode, offset, path, segment, sha256, size = found.groups()
-    return Entry(path, "file", mode, int(size), sha256, int(segment), int(offset))
 
 
 def _line(raw: bytes, where: str, number: int) -> Line:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.artifact import Built
-from builder.install_release.artifact import GZIP_HEADER, Artifact, inflate, member, open_artifact, signature_path, stored, table_lines
+from builder.install_release.artifact import GZIP_HEADER, Artifact, inflate, member, open_artifact, signature_path, stored, table_blocks
 from builder.install_release.errors import ArtifactError
 from builder.install_release.unpack import Destination, unpack
 from tests.releases import write_release
@@ -145,4 +145,4 @@ def test_a_table_inflates_to_exactly_what_is_stated(built: Built, stated: int) -
         data = compress(bytes(length))
         lying = layer._replace(table=layer.table._replace(size=stated))
         with pytest.raises(ArtifactError):
-            sum(1 for _ in table_lines(data, lying))
+            sum(1 for _ in table_blocks(data, lying))
