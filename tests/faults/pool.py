@@ -1,0 +1,116 @@
+"""The processes of the campaign: as many as there are processors, each with a world of its own in memory. Jobs go to whoever is free."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from . import shim
+
+Job = tuple[Any, ...]
+
+
+class Pool:
+    """Workers that wait for jobs."""
+
+    def __init__(self, processes: list[subprocess.Popen[str]]) -> None:
+        self._free: queue.Queue[subprocess.Popen[str]] = queue.Queue()
+        for process in processes:
+            self._free.put(process)
+
+    def ask(self, job: Job) -> Any:
+        """Let whoever is free do one job. Raises ``RuntimeError`` when that ends it."""
+        process = self._free.get()
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        finally:
+            self._free.put(process)
+        if not line:
+            raise RuntimeError(f"a worker ended in the middle of {job}")
+        return json.loads(line)
+
+    def each(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+        """Do them all, several at a time; each job with what came of it, in their order."""
+        waiting = list(jobs)
+        found: list[Any] = [None] * len(waiting)
+        numbers = iter(range(len(waiting)))
+        lock, errors = threading.Lock(), list[BaseException]()
+
+        def work() -> None:
+            while not errors:
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                try:
+                    found[number] = self.ask(waiting[number])
+                except BaseException as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(self._free.qsize())]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+        yield from zip(waiting, found, strict=True)
+
+
+@contextmanager
+def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool]:
+    """Workers, ended and cleaned away in the end. ``package``: a directory that holds another ``builder``, to be tried instead of this one's."""
+    here = Path(__file__).parents[2]
+    memory = Path("/dev/shm")
+    with ExitStack() as stack:
+        top = Path(tempfile.mkdtemp(prefix="faults-", dir=memory if os.access(memory, os.W_OK) else None))
+        stack.callback(shutil.rmtree, top, ignore_errors=True)
+        top.chmod(0o755)
+        processes = []
+        for number in range(count or len(os.sched_getaffinity(0))):
+            told = top / f"control-{number}"
+            shim.Control(told, create=True)
+            environment = {
+                **os.environ,
+                "LD_PRELOAD": str(shim.compiled("shim.c")),
+                "FAULTS_SHM": str(told),
+                "PYTHONPATH": os.pathsep.join([*([str(package)] if package else []), str(here)]),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "MALLOC_MMAP_THRESHOLD_": "1000000000",  # what is given back to the system costs each fork a page fault
+                "MALLOC_TRIM_THRESHOLD_": "1000000000",
+            }
+            words = [*_alone(), sys.executable, "-m", "tests.faults.worker", str(top / f"world-{number}")]
+            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=package or here)
+            stack.callback(_end, process)
+            processes.append(process)
+        yield Pool(processes)
+
+
+@cache
+def _alone() -> tuple[str, ...]:
+    """What starts a worker in a namespace of processes where that may be done: an installer that looks for processes finds few."""
+    words = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
+    return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else ()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()

@@ -1,0 +1,146 @@
+"""One process of the campaign, started under the shim: it makes its own world, takes jobs as lines of JSON, and answers each with a line.
+
+It is the zygote: every point is a command that a fork of it runs, so that no interpreter starts and no module is imported again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import builder.install_release
+
+from . import oracle, scenarios, shim
+from .scenarios import Ready
+from .world import Done, World
+
+
+class Worker:
+    """A world, its scenarios at rest, and what was already looked at."""
+
+    def __init__(self, directory: Path) -> None:
+        self.world = World(directory)
+        self.control = shim.Control.of_this_process()
+        self.made = {make.__name__: make for make in scenarios.ALL}
+        self.ready: dict[str, Ready] = {}
+        self.seen: set[tuple[str, ...]] = set()
+
+    def scenario(self, name: str) -> Ready:
+        if name not in self.ready:
+            self.world.restore({"root": {}, "system": {"": (0o40755, b"")}, "run": {"": (0o40755, b"")}})
+            self.ready[name] = self.made[name](self.world)
+        return self.ready[name]
+
+    def count(self, name: str) -> list[tuple[str, int]]:
+        """The calls of a scenario to which nothing happens, which is looked at as well."""
+        ready = self.scenario(name)
+        self.world.restore(ready.saved)
+        self.control.arm()
+        done = self.world.run(ready.words)
+        self.control.disarm()
+        calls = self.control.calls()
+        wrong = [*oracle.at_once(self.world, ready, done), *oracle.recovered(self.world, ready, done)]
+        assert done.status == ready.status, f"{name}: {done}"
+        assert not wrong, f"{name}: {wrong}"
+        return [(str(call), call.cls) for call in calls]
+
+    def point(self, name: str, mode: int, target: int, error: int = 0) -> dict[str, Any]:
+        """One fault, and all that follows from it."""
+        ready = self.scenario(name)
+        self.world.restore(ready.saved)
+        done, hit, wrong = self._faulty(ready, ready.words, mode, target, error)
+        if not hit:
+            return {"hit": 0, "wrong": [], "status": done.status, "state": ""}
+        state = oracle.fingerprint(self.world)
+        wrong += self._follow(ready, done, state)
+        return {"hit": hit, "wrong": wrong, "status": done.status, "state": state}
+
+    def double(self, name: str, target: int, state: str, errors: list[int], limit: int) -> dict[str, Any]:
+        """Killed at ``target``; and then recovery is killed, or told of an error, at each of its calls."""
+        ready = self.scenario(name)
+        self.world.restore(ready.saved)
+        self._faulty(ready, ready.words, shim.KILL, target, 0)
+        if oracle.fingerprint(self.world) != state:
+            return {"points": 0, "wrong": [f"{name} killed at {target}: not the same state again"]}
+        again = ready._replace(saved=self.world.save(), words=self.world.command("recover"))
+        if not (self.world.root / ".install").exists():
+            return {"points": 0, "wrong": []}
+        self.control.arm()
+        self.world.run(again.words)
+        self.control.disarm()
+        points, wrong = 0, []
+        changing = [number for number, call in enumerate(self.control.calls(), 1) if call.cls == shim.CHANGES]
+        for place, number in enumerate(changing[:: max(1, len(changing) // limit)]):
+            error = errors[place % len(errors)] if errors else 0
+            for mode in (shim.KILL, *((shim.FAIL_LASTING if place % 2 else shim.FAIL,) if error else ())):
+                self.world.restore(again.saved)
+                done, hit, found = self._faulty(again, again.words, mode, number, error)
+                found += self._follow(again, done, oracle.fingerprint(self.world)) if hit else []
+                points += bool(hit)
+                wrong += [
+                    f"{name} killed at {target}, recovery: mode {mode} error {error} at {number} ({self.control.kind}): {each}" for each in found
+                ]
+        return {"points": points, "wrong": wrong}
+
+    def _faulty(self, ready: Ready, words: list[str], mode: int, target: int, error: int) -> tuple[Done, int, list[str]]:
+        self.control.arm(mode, target, error)
+        done = self.world.run(words)
+        _, hit, again = self.control.disarm()
+        return done, hit, ["a file was synced again after that had failed"] if again else []
+
+    def _follow(self, ready: Ready, done: Done, state: str) -> list[str]:
+        """Look at it; recover, twice; install what follows. What was seen from the same state is not looked at again."""
+        if (key := (ready.name, ready.words[0], state, str(done.status))) in self.seen and "Traceback" not in done.said:
+            return []
+        self.seen.add(key)
+        wrong = list(oracle.at_once(self.world, ready, done))
+        if (self.world.root / ".install").exists():
+            repair = self.world.run(self.world.command("recover"))
+            if repair.status != 0:
+                return [*wrong, f"recover ended with status {repair.status}: {repair.said}"]
+            wrong += oracle.recovered(self.world, ready, done)
+        if (key := (ready.name, after := oracle.fingerprint(self.world))) not in self.seen:
+            self.seen.add(key)
+            if (self.world.root / ".install").exists():
+                self.world.run(self.world.command("recover"))
+                if oracle.fingerprint(self.world) != after:
+                    wrong.append("a second recovery changed something")
+            before = oracle.live(self.world)
+            wrong += oracle.installed(self.world, ready, before, self.world.run(self.world.install(ready.following, *ready.answers)))
+        return wrong
+
+
+def _import_all() -> None:
+    """What the installer imports only when it is wanted is here already: it would be imported anew in each fork."""
+    for each in pkgutil.walk_packages(builder.install_release.__path__, "builder.install_release."):
+        if not each.name.endswith("__main__"):
+            importlib.import_module(each.name)
+    for name in ("ctypes", "subprocess", "traceback", "shlex", "select", "difflib", "tempfile", "urllib.parse", "shutil", "argparse", "locale"):
+        importlib.import_module(name)
+
+
+def answers(directory: Path, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    _import_all()
+    worker = Worker(directory)
+    for line in lines:
+        what, *values = json.loads(line)
+        start = time.monotonic()
+        if what == "count":
+            yield {"calls": worker.count(*values)}
+        elif what == "points":
+            name, mode, error, targets = values
+            found = {target: worker.point(name, mode, target, error) for target in targets}
+            yield {"points": found, "seconds": time.monotonic() - start}
+        elif what == "double":
+            yield worker.double(*values)
+
+
+if __name__ == "__main__":
+    for answer in answers(Path(sys.argv[1]), iter(sys.stdin)):
+        print(json.dumps(answer), flush=True)
