@@ -81,7 +81,7 @@ class Store(Protocol):
         """All objects whose keys begin with ``prefix``, which ends in ``/`` or is empty."""
 
     def folders(self, prefix: str) -> tuple[str, ...]:
-        """The parts of keys that come right behind ``prefix`` and before another ``/``, sorted."""
+        """The parts of keys that come right behind ``prefix`` and before another ``/``, sorted; perhaps some below which nothing is any more."""
 
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
         """Exactly those bytes of an object, in pieces; a broken connection is taken up where it broke."""

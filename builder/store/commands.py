@@ -71,7 +71,8 @@ def _list(arguments: argparse.Namespace, progress: Progress) -> Answer:
     only = [checked_name(arguments.name)] if arguments.name else []
     store = open_store(arguments.store)
     with progress.stage(f"list {store.url}"):
-        shelves = [catalog.shelf(store, name) for name in only or catalog.names(store)]
+        every = [catalog.shelf(store, name) for name in only or catalog.names(store)]
+    shelves = [shelf for shelf in every if shelf.releases or shelf.parts or shelf.channels]
     return Answer(words.shelves_value(store.url, shelves), words.shelves(store.url, shelves, _now()))
 
 

@@ -66,6 +66,8 @@ class DirectoryStore:
 
     def swap(self, key: str, data: bytes, tag: str | None) -> bool:
         number = int(tag or 0) + 1
+        if tag and not (self._path(key) / tag).exists():
+            return False
         won = self.create(f"{key}/{number}", data)
         if won:
             with self._refusing(key):

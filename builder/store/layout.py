@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ..artifact.head import head as head
+from ..artifact.head import trailer as trailer
 from ..errors import ArtifactError, Problem
-from ..install_release.artifact import GZIP_HEADER, MANIFEST_PATH, TRAILER_BYTES, Artifact, member, signature_path, stored
-from ..install_release.crc import crc32_combine
+from ..install_release.artifact import TRAILER_BYTES, Artifact
 from ..install_release.errors import InstallError
 from ..install_release.manifest import Manifest
 
@@ -36,24 +36,6 @@ def regions(manifest: Manifest) -> Iterator[Region]:
     for layer in manifest.layers:
         yield Region(layer.digest, layer.table.offset, layer.bytes)
     yield Region(manifest.end.sha256, manifest.end.offset, manifest.end.bytes)
-
-
-def head(manifest_bytes: bytes, signatures: Sequence[bytes] = ()) -> bytes:
-    """All that comes before the body."""
-    return GZIP_HEADER + b"".join(stored(each) for each in _members(manifest_bytes, signatures))
-
-
-def trailer(manifest: Manifest, manifest_bytes: bytes, signatures: Sequence[bytes] = ()) -> bytes:
-    """All that comes behind the body."""
-    plain = b"".join(_members(manifest_bytes, signatures))
-    crc = crc32_combine(zlib.crc32(plain), manifest.tail.crc32, manifest.tail.size)
-    return crc.to_bytes(4, "little") + ((len(plain) + manifest.tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
-
-
-def _members(manifest_bytes: bytes, signatures: Sequence[bytes]) -> Iterator[bytes]:
-    yield member(MANIFEST_PATH, manifest_bytes)
-    for number, data in enumerate(signatures, 1):
-        yield member(signature_path(number), data)
 
 
 class Unsigned:

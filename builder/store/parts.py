@@ -44,7 +44,7 @@ def plan(spans: Iterable[Span], *, least: int = LEAST, sent: int = SENT, most_co
                 parts += _cut(position + taken, span.length - taken, most_copied, least, span.key, span.offset + taken)
                 begun = position + span.length
         position += span.length
-    parts += _cut(begun, position - begun, sent, 1)
+    parts += _cut(begun, position - begun, sent, least)
     return tuple(parts)
 
 

@@ -67,6 +67,7 @@ def pull(store: Store, wanted: Reference, directory: Path, *, have: Sequence[Pat
     path = directory / f"{manifest.name}-{manifest.version}-{target.abi}-{target.platform}-{identity[-12:]}.tgz"
     tally = Tally(moved)
     if not _is_here(path, identity, signatures, stated):
+        directory.mkdir(parents=True, exist_ok=True)
         with ExitStack() as files:
             here = local.find(layout.regions(manifest), [*have, directory], cache, manifest.name, files)
             work = files.enter_context(_partial(path))
@@ -103,7 +104,6 @@ class _Work:
 @contextmanager
 def _partial(path: Path) -> Iterator[_Work]:
     """The one file of this name that one pull at a time works on. It stays when the block fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.partial")
     how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     file = os.open(scratch, how, 0o644)

@@ -204,7 +204,7 @@ class S3Store:
     def write(self, key: str, source: Source, spans: Sequence[Span], sound: Callable[[], None], moved: Moved) -> bool:
         """In parts, some of them copied from other objects; what an earlier try has left there is taken up."""
         parts = plan(spans)
-        if len(parts) == 1 and not parts[0].key:
+        if len(parts) < 2 and not any(part.key for part in parts):
             sound()
             data = source.read(0, source.size)
             made = self.create(key, data)

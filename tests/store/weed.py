@@ -89,7 +89,16 @@ class Server:
     def _launch(self) -> None:
         data = self.directory / "data"
         data.mkdir(exist_ok=True)
-        words = [program(), f"-logdir={self.directory}", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]
+        words = [
+            program(),
+            f"-logdir={self.directory}",
+            "mini",
+            f"-dir={data}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-admin.ui=false",
+            "-webdav=false",
+        ]
         words += ["-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={self.directory / 's3.json'}"]
         words += [f"-filer.localSocket={self.directory / 'filer.sock'}", f"-s3.localSocket={self.directory / 's3.sock'}"]
         words += [f"-{name}={port}" for name, port in self.ports.items()]
