@@ -20,10 +20,10 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Problem, UsageError
+from .frozen import frozen
 
 DEFAULT_BOUND = 10 * 1000**3  # bytes
 EVERYTHING = -1  # the bound that not even an entry of no bytes fits in
@@ -37,7 +37,7 @@ _LOOK_AGAIN = 24 * 3600  # seconds after which a build measures the whole cache,
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*(?:([kmgt])(i?)b?|b)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """One file or directory of the cache: ``bytes`` of all files in it, ``used`` last at this time in ns since 1970."""
 
@@ -47,7 +47,7 @@ class Entry:
     used: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Pruned:
     """What went and what stayed; ``held`` of the latter had to, for builds that run."""
 

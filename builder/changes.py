@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from .frozen import frozen
 from .install_release.artifact import open_artifact
 from .install_release.errors import ArtifactError
 from .install_release.manifest import Manifest
@@ -14,7 +14,7 @@ from .install_release.manifest import Manifest
 _WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+")
 
 
-@dataclass(frozen=True)
+@frozen
 class Package:
     """A distribution whose version differs: ``before`` is empty when it is new, ``after`` when it is gone."""
 
@@ -23,7 +23,7 @@ class Package:
     after: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Changes:
     """From the release ``since`` (a version; ``since_id`` its id) to a newer one. ``new_bytes`` are those of its layers that ``since`` has not."""
 

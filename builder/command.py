@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from .frozen import frozen
 
 if TYPE_CHECKING:
     from .report import Progress
 
 
-@dataclass(frozen=True)
+@frozen
 class Answer:
     """What a command found or made: for programs, and for people.."""
 
@@ -19,7 +20,7 @@ class Answer:
     lines: Iterable[str]
 
 
-@dataclass(frozen=True)
+@frozen
 class Command:
     """A first word, what it does in one sentence, its arguments, and the function that does it. ``resumes``: when it is ended, it goes on later."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .env import keys, local
 from .errors import EnvError, Problem
+from .frozen import frozen
 from .target import Interpreter
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MARK = ".build-release.json"  # what makes a directory one of ours: from which recipe it was made, and from what
 
 
-@dataclass(frozen=True)
+@frozen
 class Developed:
     """The environment in ``directory``; ``changed`` is false when it was up to date already."""
 

@@ -22,6 +22,7 @@ from .artifact import Built, layers
 from .cache import DEFAULT_BOUND, Pruned
 from .changes import Changes
 from .errors import ArtifactError, Problem
+from .frozen import frozen
 from .install_release.manifest import ENV_LAYERS
 from .lock import Lock, Locked
 from .recipe import Recipe
@@ -37,7 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@frozen
 class Options:
     """What the command line decides: the ``cache`` root, where artifacts go (``out``), whether uncommitted changes may be packed, jobs at once,
     and the bytes that a build leaves in the cache."""
@@ -49,7 +50,7 @@ class Options:
     bound: int = DEFAULT_BOUND
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """An artifact, what it has that the last one of its name had not (None: it is the first), seconds by stage, and the files that several of
     its wheels hold alike (told when the wheels are new together); what went from the cache, which had grown over its bound."""
@@ -90,7 +91,7 @@ class _Stages:
         return value
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """What a build would do, and of what. ``missing`` are the locked files that are not in the cache; the artifact would go to ``out``."""
 

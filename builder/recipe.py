@@ -3,7 +3,6 @@
 recipes/example.toml describes every key; a test holds the two together.
 """
 
-# ruff: noqa: RUF009 - _key makes a dataclasses.field, which is what the rule wants
 from __future__ import annotations
 
 import dataclasses
@@ -13,11 +12,12 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from .errors import Problem, RecipeError
+from .frozen import frozen_by_name
 from .install_release import rules
 from .install_release.declared import MOMENTS, TRIGGERS, VERDICTS, Conflict, Copied, Health, Hook, Overlay, Service
 from .install_release.manifest import ENV_KINDS
@@ -297,7 +297,7 @@ _patterns = _several(_text)
 # The schema. recipes/example.toml says what each key means.
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class SourceSpec:
     """Which commit of which repository, and which part of it. ``repository`` None is the one that holds the recipe."""
 
@@ -311,7 +311,7 @@ class SourceSpec:
     allow_secrets: tuple[str, ...] = _key(_patterns, ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class PythonSpec:
     """The target: ``version`` like ``3.11``, by default that of the Python we run on; ``interpreter`` a path or command, None to look for it."""
 
@@ -319,7 +319,7 @@ class PythonSpec:
     interpreter: str | None = _key(_text, None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class Dependencies:
     """What is declared, and the files that pin it. Paths as ``Recipe.locate`` reads them; ``lock`` is empty when nothing is declared."""
 
@@ -334,7 +334,7 @@ class Dependencies:
     sdists: tuple[str, ...] = _key(_several(_distribution), ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class EnvSpec:
     """What kind of environment, and what goes into it. ``entry_point`` (``module:function``) and ``script`` are a pex's."""
 
@@ -346,7 +346,7 @@ class EnvSpec:
     script: str | None = _key(_matching(_COMMAND, "the name of a console script"), None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class BuildStep:
     """A command that runs in the source tree with the environment; its ``outputs`` (paths in the tree) become ``assets/<path>``."""
 
@@ -356,7 +356,7 @@ class BuildStep:
     env: Mapping[str, str] = _key(_variables, {})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class HostSpec:
     """What a host must have before the release may be installed. Linked paths are relative to ``src/``."""
 
@@ -366,7 +366,7 @@ class HostSpec:
     commands: tuple[str, ...] = _key(_several(_matching(_COMMAND, "the name of a command")), ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class OverlaySpec:
     """How ``etc/`` reaches the system: what is copied, by path below it; what to do about edits of the host's own, by glob."""
 
@@ -374,7 +374,7 @@ class OverlaySpec:
     on_conflict: Mapping[str, str] = _key(_verdicts, {})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class ServiceSpec:
     """A service, as ``declared.Service`` has it. ``restart_on`` None: what its kind is restarted for."""
 
@@ -397,7 +397,7 @@ class ServiceSpec:
     disable: tuple[str, ...] = _key(_words, ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class HookSpec:
     """A command at one moment of a flip."""
 
@@ -407,7 +407,7 @@ class HookSpec:
     once: bool = _key(_flag, False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class HealthSpec:
     """How to tell that a release serves. ``status`` and ``reports_id`` None: 200 and true where a url is asked."""
 
@@ -446,7 +446,7 @@ def _given(spec: Any) -> dict[str, Any]:
     return {item.name: getattr(spec, item.name) for item in dataclasses.fields(spec)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen_by_name
 class Recipe:
     """A whole recipe. ``path`` is absolute; ``version`` None means: what ``git describe`` says."""
 

@@ -18,11 +18,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from .errors import BuildError, Problem, UsageError
+from .frozen import frozen
 
 EARLIEST = 315532800  # 1980-01-01, in seconds: zip files can't say an earlier time
 MAX_DATA_BYTES = 1 << 30  # of standard output that is data
@@ -38,7 +38,7 @@ _running: set[subprocess.Popen[bytes]] = set()
 _ended = threading.Event()
 
 
-@dataclass(frozen=True)
+@frozen
 class Completed:
     """A process that ended by itself. ``stderr`` holds only its end when it was longer than ``MAX_LOG_BYTES``."""
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import packaging
 
 from .cache import used
 from .errors import Problem, TargetError
+from .frozen import frozen
 from .install_release.manifest import Libc, Target, canonical
 from .recipe import PythonSpec
 from .run import run
@@ -67,7 +68,7 @@ print(json.dumps(facts))
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class Interpreter:
     """A Python that was run and asked. ``version`` is ``3.11.7``, ``byte_code`` the magic number in hexadecimal.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from .artifact.contents import File
+from .artifact.contents import File, read
 from .artifact.layers import Tree
-from .env.bytecode import compile_sources, sources_below
+from .env.bytecode import compile_sources
 from .env.keys import key
 from .errors import Problem, RecipeError, SourceError
 from .fingerprint import fingerprint
@@ -32,12 +34,38 @@ def source(tree: Path, recipe: Recipe, interpreter: Interpreter, cache: Path) ->
     """The layer ``src``: the exported ``tree`` as it is, and byte code that notices when an operator edits a file. ``cache`` keeps byte code."""
 
     def make(root: Path) -> list[File]:
-        shutil.copytree(tree, root / "src", symlinks=True, copy_function=os.link)  # the same files twice: nobody writes to them any more
-        sources = sources_below(tree) if recipe.env.byte_code else {}
-        compiled = compile_sources(interpreter, sources, "checked-hash", cache=cache)
-        return [File.of(f"src/{path}", code) for path, code in compiled.items()]
+        files, sources = _files(tree, root / "src")
+        compiled = compile_sources(interpreter, sources, "checked-hash", cache=cache) if recipe.env.byte_code else {}
+        return [*files, *(File.of(f"src/{path}", code) for path, code in compiled.items())]
 
     return Tree("src", "src", key(fingerprint(tree), interpreter.identity if recipe.env.byte_code else ""), make)
+
+
+def _files(tree: Path, top: Path) -> tuple[list[File], dict[str, bytes]]:
+    """Every file below ``tree`` as one of the layer, and its modules by path, in memory, since they are compiled too.
+
+    What a ``File`` can't be, links and empty directories, is laid at ``top``.
+    """
+    files: list[File] = []
+    sources: dict[str, bytes] = {}
+    for directory, folders, names in os.walk(tree):
+        below = directory[len(str(tree)) + 1 :]
+        if not folders and not names:
+            (top / below).mkdir(parents=True, exist_ok=True)
+        for name in (*folders, *names):
+            place, path = f"{directory}/{name}", f"{below}/{name}" if below else name
+            facts = os.lstat(place)
+            if stat.S_ISLNK(facts.st_mode):
+                (top / below).mkdir(parents=True, exist_ok=True)
+                os.symlink(os.readlink(place), top / path)
+            elif stat.S_ISREG(facts.st_mode):
+                executable = bool(facts.st_mode & stat.S_IXUSR)
+                if name.endswith(".py") and "__pycache__" not in below.split("/"):
+                    sources[path] = Path(place).read_bytes()
+                    files.append(File.of(f"src/{path}", sources[path], executable))
+                else:
+                    files.append(File(f"src/{path}", executable, facts.st_size, partial(read, Path(place))))
+    return files, sources
 
 
 def configuration(tree: Path, recipe: Recipe) -> Tree | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder.artifact.contents import File, write
-from builder.env.bytecode import LARGE, SMALL, Mode, compile_sources, cut, sources_below
+from builder.env.bytecode import LARGE, SMALL, Mode, compile_sources, cut
 from builder.errors import EnvError
 from builder.recipe import PythonSpec
 from builder.target import Interpreter, find
@@ -135,13 +135,6 @@ def test_an_edit_takes_effect_where_it_is_checked(interpreter: Interpreter, tmp_
         (root / "module.py").write_text("print('new')\n")
         done = subprocess.run([interpreter.executable, "-B", "-c", "import module"], cwd=root, capture_output=True, text=True)
         assert done.stdout == f"{expected}\n"
-
-
-def test_links_and_what_is_no_source_are_not_compiled(tmp_path: Path) -> None:
-    """Only files that are source: no link, and nothing in a __pycache__."""
-    lay(tmp_path, sources() | {"a/data.txt": b"", "__pycache__/odd.py": b""})
-    (tmp_path / "link.py").symlink_to("a/b.py")
-    assert sources_below(tmp_path) == sources()
 
 
 def test_nothing_to_compile_starts_no_process(interpreters: Mapping[str, Path]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import recipe, trees
+from builder import recipe, target, trees
 from builder.errors import RecipeError
+from builder.recipe import PythonSpec
 
 SITE = 'name = "shop"\netc = "etc"\n'
 UNIT = "[Service]\nExecStart=@root@/current/bin/run x\n"
@@ -68,3 +69,28 @@ def test_a_value_that_only_a_host_knows_is_no_fault(tmp_path: Path, kind: str, m
     """What it will be is judged there, once it is filled in."""
     text = f'[[services]]\nname = "web"\nkind = "{kind}"\n{more}config = {list(files)}\n'
     assert refusals(tmp_path, text, files) == {}
+
+
+def test_only_files_that_are_source_are_compiled(tmp_path: Path, interpreters: Mapping[str, Path]) -> None:
+    """No link, and nothing in a __pycache__; links and empty directories travel as they are, files with their contents."""
+    tree, root = tmp_path / "tree", tmp_path / "root"
+    for name in ("a/b.py", "a/data.txt", "__pycache__/odd.py"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(f"# {name}")
+    (tree / "empty").mkdir()
+    (tree / "a/link.py").symlink_to("b.py")
+    (tree / "a/data.txt").chmod(0o755)
+    (tmp_path / "x.toml").write_text('name = "x"\n')
+    python = target.find(PythonSpec(version=next(iter(interpreters))))
+    files = trees.source(tree, recipe.load(tmp_path / "x.toml"), python, tmp_path / "cache").make(root)
+    assert files is not None
+    found = {file.path: (file.executable, b"".join(file.read())) for file in files}
+    compiled = [path for path in found if path.endswith(".pyc")]
+    assert compiled == [f"src/a/__pycache__/b.{python.cache_tag}.pyc"]
+    assert {path: value for path, value in found.items() if path not in compiled} == {
+        "src/a/b.py": (False, b"# a/b.py"),
+        "src/a/data.txt": (True, b"# a/data.txt"),
+        "src/__pycache__/odd.py": (False, b"# __pycache__/odd.py"),
+    }
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*")) == ["src", "src/a", "src/a/link.py", "src/empty"]
+    assert (root / "src/a/link.py").readlink() == Path("b.py")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import mmap
 import os
 import queue
 import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from typing import BinaryIO
 from zlib_ng.zlib_ng import crc32  # five times as fast as zlib's, of the same values
 
 from ..errors import ArtifactError, Problem
+from ..frozen import frozen
 from ..install_release.artifact import GZIP_HEADER, MANIFEST_PATH, member, stored
 from ..install_release.crc import crc32_combine
 from ..install_release.manifest import Layer, Manifest, Range, Tail, parse, release_id, to_bytes
@@ -28,10 +30,10 @@ MINIMUM_INSTALLER = "1.0.0"
 ORDER = ("src", "etc", "assets", "python", "env", "pex", "wheelhouse", "wheel", "git")  # the small and changing ones first
 _END = bytes.fromhex("0300")  # the last deflate block, empty (RFC 1951, 3.2.6)
 _CHUNK = 1 << 20
-_AHEAD = 16  # pieces that are written and not hashed yet
+_NO_COPYING = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)  # between these file systems, or in this jail
 
 
-@dataclass(frozen=True)
+@frozen
 class Built:
     """One artifact, written: where, the sha256 of the whole file, its release id, its length in bytes, what is in it."""
 
@@ -43,7 +45,7 @@ class Built:
     layers: tuple[PackedLayer, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Piece:
     """Compressed bytes of the tail that are no layer: the installer, and the end."""
 
@@ -93,7 +95,7 @@ class _Digest:
     """The SHA-256 of what is given to ``update``, made by a thread: hashing takes as long as reading, writing and syncing together."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+        self._waiting: queue.SimpleQueue[bytes | memoryview | None] = queue.SimpleQueue()
         self._sha256 = hashlib.sha256()
         self._thread = threading.Thread(target=self._work)
 
@@ -104,7 +106,7 @@ class _Digest:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.hexdigest()
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._waiting.put(data)
 
     def hexdigest(self) -> str:
@@ -121,23 +123,32 @@ class _Digest:
 
 def _copy(layer: PackedLayer, out: BinaryIO, digest: _Digest) -> None:
     """Append table and segments to ``out``, checking them against what was made. Raises ``ArtifactError`` for a damaged cache."""
-    check = 0
-    with layer.path.open("rb", buffering=0) as file:
-        segments = layer.segments_bytes
-        file.seek(segments)
-        head = file.read(layer.table_bytes)
-        _put(out, digest, head)
-        file.seek(0)
-        while segments:
-            piece = file.read(min(segments, _CHUNK))
-            if not piece:
-                break
-            check = crc32(piece, check)
-            _put(out, digest, piece)
-            segments -= len(piece)
-    if segments or crc32(head, check) != layer.check:
-        layer.path.unlink(missing_ok=True)
-        raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])
+    with layer.path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size >= layer.bytes:
+            contents = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[: layer.bytes]  # lives until it is hashed
+            if crc32(contents) == layer.check:
+                out.flush()
+                for begin, end in ((layer.segments_bytes, layer.bytes), (0, layer.segments_bytes)):
+                    for start in range(begin, end, _CHUNK):
+                        digest.update(contents[start : min(start + _CHUNK, end)])
+                    _copy_range(file.fileno(), out, begin, end)
+                return
+    layer.path.unlink(missing_ok=True)
+    raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])
+
+
+def _copy_range(source: int, out: BinaryIO, begin: int, end: int) -> None:
+    """Append the bytes from ``begin`` to ``end`` of the open file ``source`` to ``out``, whose buffer is empty: by the system, or else by us."""
+    while begin < end:
+        try:
+            copied = os.copy_file_range(source, out.fileno(), end - begin, begin)
+        except OSError as error:
+            if error.errno not in _NO_COPYING:
+                raise
+            copied = os.write(out.fileno(), os.pread(source, min(_CHUNK, end - begin), begin))
+        if not copied:
+            raise OSError(errno.EIO, "a layer became shorter while it was copied")
+        begin += copied
 
 
 def _put(out: BinaryIO, digest: _Digest, data: bytes) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..errors import ArtifactError, Problem
+from ..frozen import frozen
 from ..install_release.manifest import safe_relative
 from ..install_release.table import Entry, inside
 
@@ -17,7 +17,7 @@ CHUNK = 1 << 20
 Read = Callable[[], Iterable[bytes]]
 
 
-@dataclass(frozen=True)
+@frozen
 class File:
     """A file that lies in no directory. ``read`` gives its ``size`` bytes in pieces; where it checks them itself, ``sha256`` is their digest."""
 
@@ -39,7 +39,7 @@ def gather(root: Path, files: Iterable[File], top: str, layer: str) -> list[tupl
     Raises ``ArtifactError`` naming every path that no layer can hold.
     """
     problems: list[Problem] = []
-    found: dict[str, tuple[Entry, Read]] = {path: (entry, partial(_read, root / path)) for path, entry in _scan(root, top, problems)}
+    found: dict[str, tuple[Entry, Read]] = {path: (entry, partial(read, root / path)) for path, entry in _scan(root, top, problems)}
     for file in files:
         if not safe_relative(file.path):
             problems.append(_unsafe(file.path))
@@ -98,7 +98,8 @@ def _unsafe(path: str) -> Problem:
     return Problem(ascii(path), "has a name that no layer can hold (not printable, no UTF-8, or too long)", "Rename it.")
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def read(path: Path) -> Iterator[bytes]:
+    """A file's contents, in pieces."""
     with path.open("rb", buffering=0) as file:
         while piece := file.read(CHUNK):
             yield piece

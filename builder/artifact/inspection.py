@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ArtifactError
+from ..frozen import frozen
 from ..install_release.artifact import Artifact, open_artifact
 from ..install_release.errors import ArtifactError as Damaged
 from ..install_release.manifest import Manifest
 from ..install_release.table import Entry
 
 
-@dataclass(frozen=True)
+@frozen
 class Content:
     """One file: its path below ``release/``, its length in bytes, the layer that holds it."""
 
@@ -23,7 +23,7 @@ class Content:
     layer: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Inspection:
     """An artifact, described: ``bytes`` and ``sha256`` of the whole file, how many signatures it carries, its largest files."""
 

@@ -14,7 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,7 @@ from zlib_ng.zlib_ng import crc32  # five times as fast as zlib's, of the same v
 
 from ..cache import used
 from ..errors import ArtifactError, Problem
+from ..frozen import frozen
 from ..install_release.artifact import table_prefix
 from ..install_release.crc import crc32_combine
 from ..install_release.manifest import FORMAT, TOPS, canonical
@@ -36,7 +37,7 @@ _WAITING = 2  # segments of one layer that are being compressed while the next i
 _TRAILER = struct.Struct("<IQ")  # of a cache entry: CRC-32 and length of the line before it
 
 
-@dataclass(frozen=True)
+@frozen
 class Tree:
     """What becomes one layer. ``make`` lays it out in an empty directory, below the top that its kind has in ``release/``, or returns files that
     are packed as if they lay there: what need not be written to a disk is not.
@@ -52,7 +53,7 @@ class Tree:
     weight: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class PackedLayer:
     """A layer, compressed, in ``path``: ``segments_bytes`` of segments, then the table. Sizes in bytes, ``room`` in whole 4 KiB blocks.
 

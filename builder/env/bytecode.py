@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -125,15 +124,3 @@ def _compiler() -> str:
 
 def _number(value: int) -> bytes:
     return value.to_bytes(8, "little")
-
-
-def sources_below(root: Path) -> dict[str, bytes]:
-    """Every ``*.py`` file below ``root`` by its path there, links aside."""
-    found = {}
-    for directory, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in files:
-            path = os.path.join(directory, name)
-            if name.endswith(".py") and not os.path.islink(path):
-                found[os.path.relpath(path, root)] = Path(path).read_bytes()
-    return found

@@ -16,7 +16,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -27,6 +27,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from zlib_ng import zlib_ng
 
 from ..errors import EnvError, Problem
+from ..frozen import frozen
 from .scripts import parse_entry_point
 
 _CHUNK = 1 << 20
@@ -39,7 +40,7 @@ _OURS = ("INSTALLER", "REQUESTED", "RECORD")  # files of .dist-info that whoever
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # the files that RECORD need not list
 
 
-@dataclass(frozen=True)
+@frozen
 class Member:
     """One file of a wheel, not read yet, and what RECORD says of it (empty where it says nothing). ``data`` is the wheel's."""
 

@@ -23,6 +23,7 @@ from installer.utils import Scheme
 
 from ..artifact.contents import File
 from ..errors import EnvError, Problem
+from ..frozen import frozen
 from ..install_release.manifest import safe_relative
 from ..install_release.pin import NAME as PIN
 from ..target import Interpreter
@@ -34,7 +35,7 @@ from .scripts import entry_point, relocatable
 _RESERVED = re.compile(r"pyvenv\.cfg|lib64(/.*)?|bin/pythonw?[0-9.]*t?|bin/(de)?activate(_this\.py|\.\w+)?|.*/" + re.escape(PIN), re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """An environment's folders, relative to it, for one interpreter. ``python`` is like ``3.11``."""
 
@@ -137,7 +138,7 @@ def _relative(path: str, base: str) -> str:
     return path[len(base) + 1 :] if path.startswith(f"{base}/") else posixpath.relpath(path, base)
 
 
-@dataclass(frozen=True)
+@frozen
 class Claim:
     """That a wheel (its file's name) wants ``path``; two claims on a path are alike when their ``content`` is equal."""
 

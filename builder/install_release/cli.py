@@ -296,7 +296,6 @@ def _mark(kind: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from . import status
 
     with Host(_known_root(options)) as host:
         facts = status.gather(host)
@@ -305,7 +304,6 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _log(options: argparse.Namespace) -> int:
-    from . import status
 
     with Host(_known_root(options)) as host:
         events = history.read(host)

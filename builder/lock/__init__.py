@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from ..errors import LockError, Problem
+from ..frozen import frozen
 from ..install_release.manifest import canonical
 from ..recipe import RECIPE_PREFIX, Recipe
 from ..run import redact
@@ -30,7 +31,7 @@ __all__ = ["Lock", "Locked", "read"]
 PROJECT = "the project"  # what the build lock calls it
 
 
-@dataclass(frozen=True)
+@frozen
 class Lock:
     """What goes into the environment, sorted by name, and ``build``: the lock of what builds the distributions that come as source.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..errors import LockError, Problem
+from ..frozen import frozen
 from ..run import redact, without_credentials
 from ..target import Interpreter
 from . import requirements
@@ -30,7 +30,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host", "--no-index", "--pre", "--prefer-binary")
 
 
-@dataclass(frozen=True)
+@frozen
 class Locked:
     """One distribution. ``kind``: ``file`` (``hashes`` are the sha256 of the files that will do), ``vcs`` (``url`` and ``commit``) or ``directory``.
 
@@ -59,7 +59,7 @@ class Locked:
         return f"{self.name} {self.commit[:12] or self.version}".strip()
 
 
-@dataclass(frozen=True)
+@frozen
 class Content:
     """A lock file as it was read. ``made_from`` is None in one that remembers nothing."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ..errors import LockError, Problem
+from ..frozen import frozen
 from ..recipe import Recipe
 from ..run import redact
 
@@ -25,7 +25,7 @@ _BESIDE = re.compile(r"(recipe:)?(.*/)?")  # what a name in a requirements file 
 INLINE = "dependencies.packages"  # where the recipe's own list stands
 
 
-@dataclass(frozen=True)
+@frozen
 class Line:
     """One logical line of a requirements file: ``text`` without comment and hashes. ``where`` is the file, ``number`` the first line in it.
 
@@ -46,7 +46,7 @@ class Line:
             return None
 
 
-@dataclass(frozen=True)
+@frozen
 class Declared:
     """All that was declared, in the recipe's order: every line, and the requirements files that pip has to read itself."""
 

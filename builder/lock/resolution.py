@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 
 from ..errors import LockError, Problem
+from ..frozen import frozen
 from ..pip import OLDEST_OWN, command, environment, explain, yanked
 from ..recipe import RECIPE_PREFIX, Recipe
 from ..run import Completed, run, without_credentials
@@ -39,7 +39,7 @@ _BEGIN = 'lock-version = "'
 _IN_THE_WAY = re.compile(r"(?:\(constraint\)|No matching distribution found for) ([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-@dataclass(frozen=True)
+@frozen
 class _Question:
     """What pip is asked: requirements files, requirements, constraint files. Paths in them are relative to ``tree``, in the lock to ``base``."""
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import Problem
+from ..frozen import frozen
 from .patterns import matcher
 
 __all__ = ["in_text", "scan"]
@@ -110,7 +110,7 @@ def _in_chunk(data: bytes) -> Iterator[tuple[int, str]]:
             yield match.start(), "a password in a URL"
 
 
-@dataclass(frozen=True)
+@frozen
 class _Rule:
     """``marker`` is a few literal bytes, so that a tree is searched for all of them at once; ``found`` looks closer where one stands."""
 

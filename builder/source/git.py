@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ..errors import BuildError, Problem, SourceError
+from ..frozen import frozen
 from ..run import Completed, failure, run
 
 _SETTINGS = (
@@ -42,7 +42,7 @@ _FEW, _MOST_PROCESSES = 100, 8  # a process is started for no fewer objects; all
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
-@dataclass(frozen=True)
+@frozen
 class Repository:
     """A repository on this machine. ``top`` is its working tree (None: bare), ``common`` what its working trees share."""
 
@@ -53,7 +53,7 @@ class Repository:
     algorithm: str  # sha1, sha256
 
 
-@dataclass(frozen=True)
+@frozen
 class Object:
     """A file, link or submodule of a tree: ``mode`` as git spells it, ``path`` as the raw bytes that git keeps."""
 

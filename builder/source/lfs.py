@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Problem, SourceError
+from ..frozen import frozen
 from .git import Repository, ask, setting
 
 MAX_POINTER = 1024  # bytes
@@ -18,7 +18,7 @@ _POINTER = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Pointer:
     """What a pointer says of the file that it stands for."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import Problem, SourceError
+from ..frozen import frozen
 from ..install_release.manifest import safe_relative
 from ..recipe import SourceSpec
 from . import git, mirror
@@ -24,7 +25,7 @@ _SUBMODULE = "160000"
 _WHERE_SUBDIRECTORY = "source.subdirectory"
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """A file (``mode`` 644 or 755) or a link of the tree. Its bytes are the blob ``id``, or those of ``file`` in a working tree."""
 

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
+
+from ..frozen import frozen
 
 _SHORT = 12  # hexadecimal digits of a commit in a version: always as many, git's own abbreviations grow with the repository
 
 
-@dataclass(frozen=True)
+@frozen
 class Tag:
     """A tag that is a version, and the commit it names."""
 

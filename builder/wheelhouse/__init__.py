@@ -10,7 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EnvError, Problem, WheelhouseError
 from ..fingerprint import fingerprint
+from ..frozen import frozen
 from ..install_release import __version__
 from ..install_release.manifest import canonical
 from ..lock import Lock, build_lock_name, refresh
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .backend import Build, Lay, Tools
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """Where a wheel came from. ``kind``: wheel, sdist, vcs, directory or project; ``id``: the sha256 of the file or tree, or the commit."""
 
@@ -42,7 +43,7 @@ class Origin:
     id: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Wheel:
     """One distribution of the environment: ``path`` is in the cache, ``sha256`` the wheel's own. ``differing`` are the files of a wheel
     built here that a second build, in another directory, made differently: empty when it reproduces."""
@@ -75,7 +76,7 @@ class Wheel:
         return not self.differing
 
 
-@dataclass(frozen=True)
+@frozen
 class Wheelhouse:
     """The wheels of one environment, sorted by name."""
 
@@ -91,7 +92,7 @@ def fetch(lock: Lock, recipe: Recipe, source: Source, interpreter: Interpreter, 
         return _Work(lock, recipe, source, interpreter, WheelCache(cache), leaving).wheelhouse()
 
 
-@dataclass(frozen=True)
+@frozen
 class _Work:
     """The values that every step of this stage needs. ``leaving`` ends what must not outlive it."""
 

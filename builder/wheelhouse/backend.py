@@ -12,13 +12,13 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import build as pypa_build
 from pyproject_hooks import BuildBackendWarning
 
 from ..errors import BuildError, LockError, Problem, WheelhouseError
+from ..frozen import frozen
 from ..pip import OWN_SETTINGS, command, environment, pip
 from ..run import EARLIEST, build_environment, redact, run
 from ..target import Interpreter
@@ -26,7 +26,7 @@ from ..target import Interpreter
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
+@frozen
 class Tools:
     """What source is built with: ``folder`` holds the wheels of the build lock, ``pins`` is a file that names each with its hash."""
 
@@ -34,7 +34,7 @@ class Tools:
     pins: Path
 
 
-@dataclass(frozen=True)
+@frozen
 class Made:
     """A wheel that was built, and the members of it that a second build, elsewhere, made differently."""
 

@@ -7,10 +7,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Problem, WheelhouseError
+from ..frozen import frozen
 from ..install_release.manifest import canonical
 from ..lock.lockfile import Locked, requirements_text
 from ..pip import OLDEST_OWN, command, environment, pip, yanked
@@ -22,7 +22,7 @@ _ONLY_WHEELS = ["--only-binary", ":all:"]
 _NO_WHEEL = "If it is only there as source, name it in dependencies.sdists."
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """The files of one lock: ``entries`` (all of kind ``file``), where to look, which of them may be source, and what pins those are built with."""
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from ..errors import Problem, WheelhouseError
+from ..frozen import frozen
 from ..target import wheel_tags
 
 _CHUNK = 1 << 20
 _UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """What a wheel's METADATA says. ``requires`` are PEP 508 texts; ``requires_python`` may be empty; ``name`` is normalised."""
 

@@ -14,19 +14,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..cache import used
 from ..errors import Problem, WheelhouseError
+from ..frozen import frozen
 from ..install_release.manifest import canonical
 from . import wheel
 
 _FORMAT = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class Stored:
     """A file of the cache. ``facts`` is None for one that is no wheel."""
 
