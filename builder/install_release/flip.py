@@ -118,7 +118,8 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
         with suppress(OSError):  # if this process is killed, whoever recovers knows why: as well as the disk lets it
             journal.write(host, transaction)
     stays = [Problem("etc", f"{words}.", "See install-release config-diff.") for words in overlay.restore(host, transaction.tx, transaction.changes)]
-    if durable.read_link(host.fd, CURRENT) == _target(transaction.to):
+    current = host.pointer(CURRENT)
+    if current.id == transaction.to or current.kind in ("absent", "foreign", "dangling"):  # no release that somebody has chosen
         _set(host, CURRENT, _target(transaction.before))
     if durable.read_link(host.fd, PREVIOUS) == _target(transaction.before):
         _set(host, PREVIOUS, transaction.previous)
@@ -184,7 +185,7 @@ def _about(transaction: Transaction, to: Side) -> Event:
 def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) -> NoReturn:
     """Undo it, up to the health of what is live again; then say how that went."""
     problems, log, lost = list(failure.problems), list(failure.log), list[Problem]()
-    restored = False
+    restored, unfinished = False, False
 
     def revive() -> Sequence[Problem]:
         nonlocal restored
@@ -204,9 +205,13 @@ def _go_back(host: Host, transaction: Transaction, failure: _Failure, say: Say) 
     try:
         problems += back(host, transaction.step(transaction.state, (failure.event(transaction),)), "", revive)
     except (OSError, InstallError) as error:
+        unfinished = True
         problems.append(Problem("recovery", f"is unfinished: {error}.", "Run install-release recover once that is mended."))
     if not restored:
-        problems[0] = Problem(problems[0].where, problems[0].what, f"{CURRENT} may lead to {transaction.to}: run install-release recover.")
+        remedy = f"{CURRENT} may lead to {transaction.to}: run install-release recover."
+        if not unfinished:
+            remedy = f"Somebody else has set {CURRENT} meanwhile, and that stays; what runs was not touched again. Activate what shall be live."
+        problems[0] = Problem(problems[0].where, problems[0].what, remedy)
     problems += _unsafe(failure)
     interrupts.ignore()  # one that was held would put its own words in the place of these
     if lost or not restored:

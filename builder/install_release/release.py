@@ -425,7 +425,7 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
     if problems:
         raise RefusedError("refused before anything that is live was touched", problems)
     for verdict in proposal.verdicts:
-        if verdict.kind == "kept":
+        if verdict.kind == "kept" or verdict.lost:
             order.note(f"etc: {verdict.line}")
     why = (order.why or order.command) + (" (--allow-downgrade)" if judged.downgrade else "")
     more = _signed(trusted.signers)

@@ -170,6 +170,23 @@ def test_back_leaves_a_current_that_somebody_else_set(tmp_path: Path) -> None:
     assert live(tmp_path) == C
 
 
+@pytest.mark.parametrize("target", [None, "releases/20200101000000-0123456789ab", "/etc"])
+@pytest.mark.parametrize("before", ["", A])
+def test_back_mends_a_current_that_leads_to_no_release(tmp_path: Path, target: str | None, before: str) -> None:
+    """Taken away while a flip was under way, or set to what is no release: nobody can have meant that, and what was live is live again."""
+    with root_with(tmp_path, A, B) as host:
+        if before:
+            flip.flip(host, switch(before))
+        transaction = journal.Transaction("t", "switching", B, before, "", "tester")
+        journal.write(host, transaction)
+        (tmp_path / "current").unlink(missing_ok=True)
+        if target:
+            (tmp_path / "current").symlink_to(target)
+        flip.back(host, transaction, "test")
+    assert live(tmp_path) == before
+    assert journal_state(tmp_path) == "idle"
+
+
 def test_a_signal_after_the_commit_changes_nothing(tmp_path: Path) -> None:
     """Once a flip is committed, SIGTERM no longer raises: it will be reported as done."""
     saved = {number: signal.getsignal(number) for number in interrupts.SIGNALS}

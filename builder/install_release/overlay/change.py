@@ -76,7 +76,8 @@ class Verdict(NamedTuple):
     """What was decided about one file, for people. ``path`` is absolute, ``etc`` below ``etc/``; ``words`` say why, and what to do.
 
     ``kind``: untouched, new, changed, removed, restored (what was there comes back), kept (an edit of this host), saved (an edit, beside the new
-    file), beside (the new file, beside the edit), conflict (refused). ``linked``: the file is only linked, and flips with the release.
+    file), beside (the new file, beside the edit), conflict (refused). ``linked``: the file is only linked, and flips with the release. ``lost``: what
+    was there when the release was left is not kept any more.
     """
 
     path: str
@@ -85,6 +86,7 @@ class Verdict(NamedTuple):
     words: str = ""
     linked: bool = False
     diff: tuple[str, ...] = ()
+    lost: bool = False
 
     @property
     def line(self) -> str:

@@ -135,7 +135,8 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
     base = laid.content if laid else left.before if left else None
     before = laid.before if laid else seen.content
     claim = claim if claimed else before
-    case = Case(base, seen.content, claim, _target(question, claim, left))
+    lost = left is not None and left.live is not None and not _is_kept(question, left.live, claim)
+    case = Case(base, seen.content, claim, claim if left is None or lost else left.live)
     decision = decide.decide(case, policy if claimed or policy != BESIDE else KEEP)  # what comes back has no other version to put beside
     if not claimed and decision.kind in ("new", "changed"):
         decision = decision._replace(kind="restored")
@@ -152,8 +153,8 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
         directories=seen.missing if decision.put is not None and decision.put != seen.content else (),
     )
     made = seen.missing[0] if seen.missing else ""
-    story = Story(case, seen.modified, question.version, claimed, made)
-    draft.verdicts.append(Verdict(path, etc, decision.kind, words(story, decision, policy)))
+    story = Story(case, seen.modified, question.version, claimed, made, lost)
+    draft.verdicts.append(Verdict(path, etc, decision.kind, words(story, decision, policy), lost=lost))
     if decision.kind == "conflict":
         how = f"Decide: --etc {etc}=keep-local, =take-new or =beside (without a path: for all). config-diff shows it."
         draft.refuse(f"{path} {story.conflict}.", how)
@@ -166,12 +167,9 @@ def _decide_one(draft: _Draft, question: Question, path: str, etc: str, claim: C
     draft.changes.append(change)
 
 
-def _target(question: Question, claim: Content | None, left: Left | None) -> Content | None:
-    """What shall be there: what was there when the release was left; else, or when the bytes of that are gone, what it lays down."""
-    if left is None or left.live is None:
-        return claim if left is None else None
-    here = f"{BLOBS}/{left.live.sha256}" in question.kept or (claim is not None and claim.sha256 == left.live.sha256)
-    return left.live if here else claim
+def _is_kept(question: Question, content: Content, claim: Content | None) -> bool:
+    """Whether the bytes of what was there when the release was left are still here: kept, or those that it lays down itself."""
+    return f"{BLOBS}/{content.sha256}" in question.kept or (claim is not None and claim.sha256 == content.sha256)
 
 
 def _source(question: Question, etc: str, claim: Content | None, put: Content | None) -> str:

@@ -9,13 +9,14 @@ from .decide import Case, Decision
 
 class Story(NamedTuple):
     """What there is to tell of one file: ``modified`` when what is there was written, ``claimed``: the release ``version`` has it, ``made``: a
-    directory that is made for it, or ""."""
+    directory that is made for it, or "". ``lost``: what was there when the release was left is not kept any more."""
 
     case: Case
     modified: str
     version: str
     claimed: bool
     made: str
+    lost: bool = False
 
     @property
     def edited(self) -> str:
@@ -37,6 +38,11 @@ class Story(NamedTuple):
 
 def words(story: Story, decision: Decision, policy: str) -> str:
     """Why, and what to do about it; "" where the kind of the decision says it all."""
+    lost = f"what was there when {story.version} was left is not kept any more: its own counts" if story.lost else ""
+    return "; ".join(filter(None, (_reason(story, decision, policy), lost)))
+
+
+def _reason(story: Story, decision: Decision, policy: str) -> str:
     case, version = story.case, story.version
     if decision.kind == "kept":
         if case.base == case.claim:

@@ -444,6 +444,8 @@ def test_an_edit_whose_kept_bytes_are_gone(system: System) -> None:
     system.flip(system.release("2", {"shop": "two\n", "own": "two\n"}), [("**", "take-new")])
     for blob in (system.root / ".install/overlay").iterdir():
         blob.unlink()
+    [told] = [each for each in system.propose(first, back=True).verdicts if each.path.endswith("/shop")]
+    assert (told.lost, told.words) == (True, "what was there when 1 was left is not kept any more: its own counts")
     assert system.flip(first, back=True)["shop"] == "changed"
     assert (system.etc / "shop").read_text() == "one\n"
     [problem] = system.propose(none, back=True).refusals
