@@ -36,6 +36,7 @@ _SYSTEM = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO),
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
 )
+_KEY = "sign with this ed25519 key: a private key's file, or a public one whose private half the ssh-agent has; may be repeated"
 _STATUSES = """\
 exit status:
   0  done
@@ -196,6 +197,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("artifacts"), metavar="DIR", help="where the artifact goes (default: artifacts)")
     parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--allow-dirty", action="store_true", help="pack uncommitted changes too, and say so in the version")
+    parser.add_argument("--sign", type=Path, action="append", default=[], metavar="KEY", help=_KEY)
     _jobs_argument(parser)
 
 
@@ -261,6 +263,20 @@ def _env_lines(directory: Path, said: str) -> Iterator[str]:
     yield f"→ {directory}   {said}"
     yield f"  next: . {shlex.quote(str(directory))}/bin/activate && export PYTHONPATH=$PWD"
     yield "        in the top of the source, which is not installed: on a host bin/run puts it on the path too"
+
+
+def _sign_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", type=Path, metavar="ARTIFACT", help="a release .tgz")
+    parser.add_argument("--key", type=Path, action="append", required=True, metavar="KEY", help=_KEY)
+    parser.add_argument("--detached", action="store_true", help="leave the artifact as it is: write ARTIFACT.sig.1 (the next free number) beside it")
+
+
+def _sign(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import report, signing
+
+    with progress.stage(f"sign {arguments.artifact.name}"):
+        done = signing.add(arguments.artifact, arguments.key, detached=arguments.detached)
+    return Answer(report.signed_value(done), report.signed(done))
 
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -369,6 +385,7 @@ def _options(arguments: argparse.Namespace, *, allow_dirty: bool) -> Options:
         allow_dirty=allow_dirty,
         jobs=getattr(arguments, "jobs", 1),
         bound=cache.cache_bound(os.environ),
+        sign=tuple(getattr(arguments, "sign", ())),
     )
 
 
@@ -379,6 +396,7 @@ COMMANDS = (
     Command("fetch", "download and build what the lock names, into the cache", _fetch_arguments, _fetch),
     Command("env", "make a virtual environment for development from the same lock", _env_arguments, _env),
     Command("inspect", "show what is in an artifact", _inspect_arguments, _inspect),
+    Command("sign", "add signatures to an artifact that is there: whoever promotes it signs it too", _sign_arguments, _sign),
     Command(
         "verify", "check every byte of artifacts against every law of the format, or of a store against what was pushed", _verify_arguments, _verify
     ),

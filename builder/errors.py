@@ -21,6 +21,7 @@ __all__ = [
     "OccupiedError",
     "Problem",
     "RecipeError",
+    "SigningError",
     "SourceError",
     "StepError",
     "StoreError",
@@ -75,6 +76,10 @@ class EnvError(BuildError):
 
 class StepError(BuildError):
     """A build step failed."""
+
+
+class SigningError(BuildError):
+    """A signature can't be made."""
 
 
 class ArtifactError(BuildError):

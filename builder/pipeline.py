@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
@@ -41,13 +42,14 @@ T = TypeVar("T")
 @frozen
 class Options:
     """What the command line decides: the ``cache`` root, where artifacts go (``out``), whether uncommitted changes may be packed, jobs at once,
-    and the bytes that a build leaves in the cache."""
+    the bytes that a build leaves in the cache, and the keys that sign what it makes."""
 
     cache: Path
     out: Path
     allow_dirty: bool
     jobs: int
     bound: int = DEFAULT_BOUND
+    sign: tuple[Path, ...] = ()
 
 
 @frozen
@@ -106,6 +108,7 @@ class Plan:
 def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     """Make the artifact of ``recipe``. Raises ``BuildError``; then no artifact was written, and none was touched."""
     check_writable(options.out, "the artifact", "Name another directory with -o.")
+    sign = _signer(options.sign)
     before = changes.last_of(recipe.name, options.out)
     with _begun(recipe, options, progress) as (run, work, source, interpreter):
         own = trees.own(source.tree, recipe, interpreter, options.cache)
@@ -116,7 +119,7 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
         program = run("installer", zipapp.for_target, interpreter, options.cache)
-        built = run("artifact", artifact.write, manifest, packed, program, options.out)
+        built = run("artifact", artifact.write, manifest, packed, program, options.out, sign)
         new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
         shared = env.shared_files(house, interpreter) if new_together else ()
     pruned = _trim(options, sum(layer.bytes for layer in packed if not layer.cached))
@@ -168,6 +171,16 @@ def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tup
         source = run("source", sources.export, recipe, work / "source", cache=options.cache, allow_dirty=options.allow_dirty)
         progress.begin(recipe, source, interpreter)
         yield run, work, source, interpreter
+
+
+def _signer(keys: tuple[Path, ...]) -> artifact.Sign:
+    """What signs a manifest. Raises ``SigningError``."""
+    if not keys:
+        return lambda name, manifest: ()
+    from . import signing
+
+    signing.check(keys)
+    return partial(signing.make, keys)
 
 
 def _trim(options: Options, added: int) -> Pruned | None:

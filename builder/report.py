@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from .artifact.inspection import Inspection
     from .artifact.layers import PackedLayer
     from .cache import Entry, Pruned
+    from .install_release.signatures import Signature
     from .lock import Lock
     from .pipeline import Outcome, Plan
     from .recipe import BuildStep, Recipe
+    from .signing import Signed
     from .source import Source
     from .target import Interpreter
     from .wheelhouse import Wheelhouse
@@ -191,6 +193,7 @@ def outcome_value(outcome: Outcome) -> dict[str, Any]:
         "layers": [{key: getattr(layer, key) for key in ("name", "kind", "bytes", "cached", "files", "size")} for layer in built.layers],
         "changes": asdict(outcome.changes) if outcome.changes else None,
         "shared_files": [problem.where for problem in outcome.shared],
+        "signatures": [_signature(each) for each in built.signatures],
         "trimmed_bytes": sum(entry.bytes for entry in outcome.pruned.removed) if outcome.pruned else 0,
         "seconds": dict(outcome.seconds),
     }
@@ -206,10 +209,35 @@ def inspection_value(found: Inspection) -> dict[str, Any]:
         "name": found.manifest.name,
         "version": found.manifest.version,
         "bytes": found.bytes,
-        "signatures": found.signatures,
+        "signatures": [_signature(each) for each in found.signatures],
         "layers": [{key: getattr(layer, key) for key in keys} for layer in found.manifest.layers],
         "largest": [asdict(content) for content in found.largest],
         "manifest": as_dict(found.manifest),
+    }
+
+
+def _signature(signature: Signature) -> dict[str, str]:
+    return {"kind": signature.kind, "key": signature.fingerprint}
+
+
+def signed(done: Signed) -> Iterator[str]:
+    """What ``sign`` did."""
+    for path in done.files:
+        yield f"→ {path}"
+    yield f"  id {done.id}"
+    yield f"  sha256 {done.sha256}"
+    for each in done.signatures:
+        yield f"  signed by {each}{'' if each in done.added else ' already'}"
+
+
+def signed_value(done: Signed) -> dict[str, Any]:
+    """What ``sign`` did, for programs."""
+    return {
+        "artifact": str(done.path.absolute()),
+        "id": done.id,
+        "sha256": done.sha256,
+        "signatures": [{**_signature(each), "added": each in done.added} for each in done.signatures],
+        "files": [str(path.absolute()) for path in done.files],
     }
 
 
@@ -225,6 +253,8 @@ def summary(outcome: Outcome) -> Iterator[str]:
     took = sum(outcome.seconds.values())
     yield f"→ {built.path}   {size(built.bytes)}   id {built.id}   {took:.1f} s"
     yield f"  sha256 {built.sha256}"
+    for signature in built.signatures:
+        yield f"  signed by {signature}"
     yield f"  next: scp {shlex.quote(str(built.path))} HOST:release.tgz, and on HOST:"
     yield "        tar xzf release.tgz --occurrence=1 release/install-release && python3 release/install-release release.tgz"
 
@@ -325,7 +355,7 @@ def inspection(found: Inspection) -> Iterator[str]:
     yield labelled("file", f"{found.path}   {size(found.bytes)}")
     yield labelled("id", found.id)
     yield labelled("sha256", found.sha256)
-    yield labelled("signatures", str(found.signatures or "none"))
+    yield labelled("signatures", "\n".join(f"{each}" for each in found.signatures) or "none")
     yield labelled("environment", manifest.env.kind + (", shared between releases" if manifest.env.share else ""))
     yield labelled("root", f"{manifest.root}, keeps {manifest.keep_releases} releases")
     yield labelled("needs", needs(manifest))

@@ -64,10 +64,11 @@ def lay(files: Mapping[str, Content], top: str, root: Path) -> None:
 
 def write_release(directory: Path, layers: Mapping[str, Mapping[str, Content]], **facts: Any) -> Built:
     """An artifact in ``directory``. Keys of ``layers`` are kinds, or ``wheel:<name>``; ``facts`` replace those of ``FACTS``."""
+    sign = facts.pop("sign", lambda name, manifest: ())
     trees = []
     for key, files in layers.items():
         kind, _, name = key.partition(":")
         trees.append(Tree(name or kind, kind, "", partial(lay, files, TOPS[kind])))
     with tempfile.TemporaryDirectory() as work:
         packed = pack(trees, Path(work) / "cache", Path(work), jobs=2)
-        return write(FACTS._replace(**facts), packed, PROGRAM, directory)
+        return write(FACTS._replace(**facts), packed, PROGRAM, directory, sign)

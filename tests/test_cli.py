@@ -72,7 +72,7 @@ def test_start_up_imports_nothing_slow(words: list[str]) -> None:
         (["lock"], "the following arguments are required: RECIPE"),
         (["env", "x.toml"], "the following arguments are required: DIR"),
         (["x.toml", "--jobs", "0"], "argument --jobs: must be a number from 1 to 256"),
-        (["verify"], "the following arguments are required: ARTIFACT"),
+        (["verify"], "the following arguments are required: ARTIFACT|STORE"),
     ],
 )
 def test_a_wrong_command_line_is_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ def test_an_artifact_is_described(tmp_path: Path) -> None:
     """Length, digest and id are those of the file; the largest files come first, equal ones by path."""
     built = write_release(tmp_path, {"src": {"big": "x" * 5000, "a": "y", "b": "z"}, "wheel:w-1-py3-none-any": {"lib/w.py": "w" * 300}})
     found = inspect(built.path, most=3)
-    assert (found.bytes, found.id, found.manifest, found.signatures) == (built.path.stat().st_size, built.id, built.manifest, 0)
+    assert (found.bytes, found.id, found.manifest, found.signatures) == (built.path.stat().st_size, built.id, built.manifest, ())
     assert found.sha256 == hashlib.sha256(built.path.read_bytes()).hexdigest()
     assert found.largest == (Content("src/big", 5000, "src"), Content("venv/lib/w.py", 300, "w-1-py3-none-any"), Content("src/a", 1, "src"))
 

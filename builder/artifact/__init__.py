@@ -13,21 +13,26 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from zlib_ng.zlib_ng import crc32  # five times as fast as zlib's, of the same values
 
 from ..errors import ArtifactError, Problem
 from ..frozen import frozen
-from ..install_release.artifact import GZIP_HEADER, MANIFEST_PATH, member, stored
+from ..install_release.artifact import member
 from ..install_release.crc import crc32_combine
 from ..install_release.manifest import Layer, Manifest, Range, Tail, parse, release_id, to_bytes
 from . import tar
+from .head import head, trailer
 from .layers import PackedLayer, compress
+
+if TYPE_CHECKING:
+    from ..install_release.signatures import Signature
 
 INSTALLER_PATH = "release/install-release"
 MINIMUM_INSTALLER = "1.0.0"
 ORDER = ("src", "etc", "assets", "python", "env", "pex", "wheelhouse", "wheel", "git")  # the small and changing ones first
+Sign: TypeAlias = "Callable[[str, bytes], Iterable[Signature]]"
 _END = bytes.fromhex("0300")  # the last deflate block, empty (RFC 1951, 3.2.6)
 _CHUNK = 1 << 20
 _NO_COPYING = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)  # between these file systems, or in this jail
@@ -43,6 +48,7 @@ class Built:
     bytes: int
     manifest: Manifest
     layers: tuple[PackedLayer, ...]
+    signatures: tuple[Signature, ...] = ()
 
 
 @frozen
@@ -56,11 +62,11 @@ class _Piece:
         return Range(offset, len(self.data), len(self.plain), hashlib.sha256(self.data).hexdigest())
 
 
-def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, directory: Path) -> Built:
+def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, directory: Path, sign: Sign = lambda name, manifest: ()) -> Built:
     """Write ``<name>-<version>-<abi>-<platform>-<12 digits of the id>.tgz`` into ``directory``, and its ``.sha256`` beside it.
 
     ``program`` is the installer. ``facts`` is the manifest but for what lies in the file: layers, ranges and tail are filled in
-    here. Raises ``ArtifactError``.
+    here. ``sign`` gives the signatures of a manifest's bytes, of the application of that name. Raises ``ArtifactError``.
     """
     ordered = tuple(sorted(layers, key=lambda layer: (ORDER.index(layer.kind), layer.name)))
     first = _Piece(compress(plain := member(INSTALLER_PATH, program, 0o755)), plain)
@@ -69,17 +75,16 @@ def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, direct
     data = to_bytes(manifest)
     parse(data)  # what an installer would refuse is never written
     identity = release_id(manifest.commit_time, data)
+    signatures = tuple(sign(manifest.name, data))
+    armours = [each.armour for each in signatures]
     name = f"{manifest.name}-{manifest.version}-{manifest.target.abi}-{manifest.target.platform}-{identity[-12:]}.tgz"
 
     def contents(out: BinaryIO) -> None:
-        head = member(MANIFEST_PATH, data)
-        crc = crc32_combine(zlib.crc32(head), manifest.tail.crc32, manifest.tail.size)
-        length = (len(head) + manifest.tail.size) & 0xFFFFFFFF
-        for piece in (GZIP_HEADER, stored(head), first.data):
+        for piece in (head(data, armours), first.data):
             _put(out, digest, piece)
         for layer in ordered:
             _copy(layer, out, digest)
-        for piece in (last.data, crc.to_bytes(4, "little") + length.to_bytes(4, "little")):
+        for piece in (last.data, trailer(manifest, data, armours)):
             _put(out, digest, piece)
 
     path = directory / name
@@ -88,7 +93,7 @@ def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, direct
         publish(path, contents)
         sha256 = digest.hexdigest()
     publish(directory / f"{name}.sha256", lambda out: _write(out, f"{sha256}  {name}\n".encode()))
-    return Built(path, sha256, identity, path.stat().st_size, manifest, ordered)
+    return Built(path, sha256, identity, path.stat().st_size, manifest, ordered, signatures)
 
 
 class _Digest:

@@ -11,6 +11,7 @@ from ..frozen import frozen
 from ..install_release.artifact import Artifact, open_artifact
 from ..install_release.errors import ArtifactError as Damaged
 from ..install_release.manifest import Manifest
+from ..install_release.signatures import NAMESPACE, Signature, read_all
 from ..install_release.table import Entry
 
 
@@ -25,14 +26,17 @@ class Content:
 
 @frozen
 class Inspection:
-    """An artifact, described: ``bytes`` and ``sha256`` of the whole file, how many signatures it carries, its largest files."""
+    """An artifact, described: ``bytes`` and ``sha256`` of the whole file, the signatures that it carries, its largest files.
+
+    Nothing is said of a signature but by which key it is: who may sign, a host knows.
+    """
 
     path: Path
     bytes: int
     sha256: str
     id: str
     manifest: Manifest
-    signatures: int
+    signatures: tuple[Signature, ...]
     largest: tuple[Content, ...]
 
 
@@ -41,7 +45,8 @@ def inspect(path: Path, *, most: int = 20) -> Inspection:
     try:
         with open_artifact(path) as artifact:
             largest = heapq.nsmallest(most, _files(artifact), key=lambda content: (-content.bytes, content.path))
-            return Inspection(path, artifact.size, artifact.sha256(), artifact.id, artifact.manifest, len(artifact.signatures), tuple(largest))
+            signatures = read_all(artifact.signatures, f"{NAMESPACE}{artifact.manifest.name}")
+            return Inspection(path, artifact.size, artifact.sha256(), artifact.id, artifact.manifest, signatures, tuple(largest))
     except Damaged as error:
         raise ArtifactError(f"{path}: {error.message}", error.problems) from None
 
