@@ -355,6 +355,12 @@ def _config_diff(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
+    if options.plan:
+        proposal, due = release.propose_prune(_order(options, _known_root(options), "plan"))
+        lines = [*(f"would remove {each}" for each in proposal.releases), *(f"would remove environment {each}" for each in proposal.environments)]
+        lines = [*(lines or ["nothing to remove"]), *(f"  {each} stays: {why}" for each, why in proposal.stays.items())]
+        _say(options, [*lines, *(f"recovery is due, and comes first: {each}" for each in due)], {**as_dict(proposal), "recovery": list(due)})
+        return 0
     pruned = release.prune_now(_order(options, _known_root(options), "prune"))
     lines = [f"removed {each}" for each in pruned.releases] + [f"removed environment {each}" for each in pruned.environments]
     _say(options, [*(lines or ["nothing to remove"]), *pruned.problems], as_dict(pruned))
@@ -424,7 +430,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
     "pin": (_mark("pinned"), "never prune a release", (*_CHANGING, _ID)),
     "unpin": (_mark("unpinned"), "let a release be pruned again", (*_CHANGING, _ID)),
     "mark-bad": (_mark("bad"), "never roll back to a release", (*_CHANGING, _ID)),
-    "prune": (_prune, "remove releases and environments that need not stay", _CHANGING),
+    "prune": (_prune, "remove releases and environments that need not stay", (*_CHANGING, _PLAN)),
     "bootstrap": (
         _bootstrap,
         "write the script by which an administrator sets a host up, once",

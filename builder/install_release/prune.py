@@ -34,6 +34,14 @@ class Pruned(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
+class Proposal(NamedTuple):
+    """What would be removed, and why each release that stays does."""
+
+    releases: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    stays: Mapping[str, str] = {}
+
+
 def reasons(facts: Facts) -> Mapping[str, str]:
     """Why each release that stays does stay; those that are not in it go.
 
@@ -58,6 +66,19 @@ def reasons(facts: Facts) -> Mapping[str, str]:
         if release in facts.present:
             kept[release] = why
     return kept
+
+
+def propose(host: Host) -> Proposal:
+    """What ``prune`` would do. Changes nothing."""
+    current = host.current()
+    if current is None:
+        return Proposal(stays=dict.fromkeys(host.releases(), "nothing is live"))
+    facts = gather(host, current)
+    stays = reasons(facts)
+    goes = tuple(release for release in facts.present if release not in stays)
+    idle = [key for key, releases in environment_users(host).items() if set(releases) <= set(goes)]
+    seen = {process.env for process in running(host, {}).processes} if idle else set()
+    return Proposal(goes, tuple(key for key in idle if key not in seen), {release: stays[release] for release in facts.present if release in stays})
 
 
 def prune(host: Host, who: str, keep: int | None = None) -> Pruned:

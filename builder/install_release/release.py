@@ -301,6 +301,12 @@ def prune_now(order: Order) -> Pruned:
         return prune.prune(host, order.who)
 
 
+def propose_prune(order: Order) -> tuple[prune.Proposal, tuple[str, ...]]:
+    """What ``prune_now`` would do, and what recovery would do before it. Changes nothing."""
+    with Host(order.root) as host:
+        return prune.propose(host), recover.due(host)
+
+
 def recover_now(order: Order, *, boot: bool = False) -> tuple[str, ...]:
     """Finish or undo what a killed installer left, and try again what a way back could not do; what was done, in words.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from builder.install_release import history, prune, release
 from builder.install_release.prune import Facts
 
-from .roots import REPOSITORY, artifact, events, install, order, temporary_files
+from .roots import REPOSITORY, artifact, events, install, order, run, snapshot, temporary_files
 from .test_history import told
 
 FOUR_GOOD = ", ".join(f"installed {each}, activated {each}, good {each}" for each in "ABCD")
@@ -55,6 +56,29 @@ def test_installing_prunes_releases_and_then_environments(tmp_path: Path) -> Non
     assert set(os.listdir(root / ".install/envs")) == {f"{outcome.env}.json" for outcome in outcomes[2:]}
     assert [release_id for event, release_id in events(root) if event == "pruned"] == [outcome.id for outcome in outcomes[:2]]
     assert temporary_files(root) == []
+
+
+def test_a_plan_says_what_would_go_and_why_the_rest_stays(tmp_path: Path) -> None:
+    """It changes nothing, and pruning then does what it said."""
+    root = tmp_path / "root"
+    first, second, third = (install(root, artifact(tmp_path, f"{number}.0", wheel=str(number))) for number in (1, 2, 3))
+    release.mark(order(root, why="it leaks"), "1.0", "bad")
+    before = snapshot(root)
+    done = run("prune", "--plan", "--root", root)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            f"would remove {first.id}",
+            f"would remove environment {first.env}",
+            f"  {second.id} stays: rollback target",
+            f"  {third.id} stays: current",
+        ],
+    )
+    said = json.loads(run("prune", "--plan", "--json", "--root", root).stdout)
+    assert snapshot(root) == before
+    pruned = release.prune_now(order(root))
+    assert [said["releases"], said["environments"]] == [list(pruned.releases), list(pruned.environments)] == [[first.id], [first.env]]
+    assert said["stays"] == {second.id: "rollback target", third.id: "current"}
 
 
 def test_a_lease_keeps_a_release(tmp_path: Path) -> None:
