@@ -21,7 +21,9 @@ def campaign(bounded: bool, report: Report) -> None:
 
 
 def kill(workers: Pool, report: Report, names: tuple[str, ...], step: int) -> list[tuple[str, str, int]]:
-    """Every ``step``-th call of the scenarios; each distinct state that was left, by scenario, with the call that leaves it.
+    """Every ``step``-th call of the scenarios; a state that was left for each way to recover, by scenario, with the call that leaves it.
+
+    Two recoveries are one way when they make the same calls in the same order, however many files of a stage there are to be removed.
 
     Where several processes share the work, the one that makes the call is killed; then, again, all of them.
     """
@@ -32,23 +34,25 @@ def kill(workers: Pool, report: Report, names: tuple[str, ...], step: int) -> li
         report.detail("kill", calls={**_counts(report, "kill", "calls"), name: len(changing)})
         for mode in (shim.KILL, shim.KILL_GROUP) if name == "copied" else (shim.KILL,):
             jobs += [("points", name, mode, 0, changing[first : first + BATCH]) for first in range(0, len(changing), BATCH)]
-    states: dict[tuple[str, str], int] = {}
+    states: set[tuple[str, str]] = set()
+    ways: dict[tuple[str, str], tuple[str, int]] = {}
     for (_, name, mode, _, _), answer in workers.each(jobs):
         for target, found in answer["points"].items():
             if not found["hit"]:
                 continue
             report.count("kill")
-            if mode == shim.KILL:
-                states.setdefault((name, found["state"]), int(target))
+            states.add((name, found["state"]))
+            if mode == shim.KILL and found["recovery"]:
+                ways.setdefault((name, found["recovery"]), (found["state"], int(target)))
             for each in found["wrong"]:
                 report.violation("kill", f"{name} killed at {target} ({calls[name][int(target) - 1][0]}): {each}")
-    counted = Counter(name for name, _ in states)
-    report.detail("kill", states=dict(counted))
-    return [(name, state, target) for (name, state), target in states.items()]
+    report.detail("kill", states=dict(Counter(name for name, _ in states)))
+    report.detail("double", ways_to_recover=dict(Counter(name for name, _ in ways)))
+    return [(name, state, target) for (name, _), (state, target) in ways.items()]
 
 
 def double(workers: Pool, report: Report, states: list[tuple[str, str, int]], limit: int) -> None:
-    """In each state: recovery is killed at each of its calls, and at each told of an error, which is another one each time."""
+    """From each of ``states``: recovery is killed at each of its calls, and at each told of an error, which is another one each time."""
     jobs = [("double", name, target, state, list(ERRNOS.values()), limit) for name, state, target in states]
     for _, answer in workers.each(jobs):
         report.count("double", answer["points"])

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -39,7 +40,8 @@ struct control {                      /* shim.py has the same offsets */
     volatile int32_t zygote;          /* the process that is never counted */
     volatile int32_t again;           /* second syncs of a file whose first one failed, and that was not written since */
     volatile int64_t forward;         /* nanoseconds that the clock was put forward */
-    volatile int32_t syncs, _pad;
+    volatile int32_t syncs;
+    volatile int32_t roomy;           /* whoever asks how much room there is, is told: enough */
     volatile struct { uint64_t dev, ino; } failed[SYNCS];
     char kind[16];                    /* of the call that was hit */
     struct call calls[MOST];
@@ -257,6 +259,21 @@ struct dirent64 *readdir64(DIR *directory) {
     if (!real) real = (struct dirent64 *(*)(DIR *))dlsym(RTLD_NEXT, "readdir64");
     if (control && control->armed && on_disk(dirfd(directory))) { int error = passes("readdir", READS, NULL); if (error) { errno = error; return NULL; } }
     return real(directory);
+}
+
+static int roomy(struct statvfs64 *facts) {
+    if (control && control->armed && control->roomy) { facts->f_bavail = facts->f_bfree = 1 << 20; facts->f_favail = facts->f_ffree = 1 << 20; }
+    return 0;
+}
+int fstatvfs64(int fd, struct statvfs64 *facts) {
+    static int (*real)(int, struct statvfs64 *);
+    if (!real) real = (int (*)(int, struct statvfs64 *))dlsym(RTLD_NEXT, "fstatvfs64");
+    return real(fd, facts) ? -1 : roomy(facts);
+}
+int statvfs64(const char *path, struct statvfs64 *facts) {
+    static int (*real)(const char *, struct statvfs64 *);
+    if (!real) real = (int (*)(const char *, struct statvfs64 *))dlsym(RTLD_NEXT, "statvfs64");
+    return real(path, facts) ? -1 : roomy(facts);
 }
 
 static void ahead(struct timespec *now) {

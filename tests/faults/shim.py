@@ -58,10 +58,13 @@ class Control:
         """That of the shim which this process was started with."""
         return _of_this_process()
 
-    def arm(self, mode: int = COUNT, target: int = 0, error: int = 0) -> None:
-        """From now on calls of other processes than this one are counted; ``mode`` happens at call ``target``."""
+    def arm(self, mode: int = COUNT, target: int = 0, error: int = 0, *, roomy: bool = False) -> None:
+        """From now on calls of other processes than this one are counted; ``mode`` happens at call ``target``.
+
+        ``roomy``: who asks how much room a disk has is told that it is enough, as if somebody filled it right afterwards.
+        """
         self._memory[:_CALLS] = bytes(_CALLS)
-        self._memory[: _HEAD.size] = _HEAD.pack(1, mode, target, error, 0, 0, os.getpid(), 0, 0, 0, 0)
+        self._memory[: _HEAD.size] = _HEAD.pack(1, mode, target, error, 0, 0, os.getpid(), 0, 0, 0, int(roomy))
 
     def disarm(self) -> tuple[int, int, int]:
         """How many calls were counted, how many were killed or failed, and how many syncs came a second time after a failed one."""

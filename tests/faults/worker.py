@@ -11,12 +11,13 @@ import pkgutil
 import sys
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import builder.install_release
 
-from . import oracle, scenarios, shim
+from . import full, oracle, scenarios, shim
 from .scenarios import Ready
 from .world import Done, World
 
@@ -56,10 +57,10 @@ class Worker:
         self.world.restore(ready.saved)
         done, hit, wrong = self._faulty(ready, ready.words, mode, target, error)
         if not hit:
-            return {"hit": 0, "wrong": [], "status": done.status, "state": ""}
+            return {"hit": 0, "wrong": [], "status": done.status, "state": "", "recovery": ""}
         state = oracle.fingerprint(self.world)
-        wrong += self._follow(ready, done, state)
-        return {"hit": hit, "wrong": wrong, "status": done.status, "state": state}
+        found, recovery = self._follow(ready, done, state)
+        return {"hit": hit, "wrong": wrong + found, "status": done.status, "state": state, "recovery": recovery}
 
     def double(self, name: str, target: int, state: str, errors: list[int], limit: int) -> dict[str, Any]:
         """Killed at ``target``; and then recovery is killed, or told of an error, at each of its calls."""
@@ -81,7 +82,7 @@ class Worker:
             for mode in (shim.KILL, *((shim.FAIL_LASTING if place % 2 else shim.FAIL,) if error else ())):
                 self.world.restore(again.saved)
                 done, hit, found = self._faulty(again, again.words, mode, number, error)
-                found += self._follow(again, done, oracle.fingerprint(self.world)) if hit else []
+                found += self._follow(again, done, oracle.fingerprint(self.world))[0] if hit else []
                 points += bool(hit)
                 wrong += [
                     f"{name} killed at {target}, recovery: mode {mode} error {error} at {number} ({self.control.kind}): {each}" for each in found
@@ -94,16 +95,23 @@ class Worker:
         _, hit, again = self.control.disarm()
         return done, hit, ["a file was synced again after that had failed"] if again else []
 
-    def _follow(self, ready: Ready, done: Done, state: str) -> list[str]:
-        """Look at it; recover, twice; install what follows. What was seen from the same state is not looked at again."""
+    def _follow(self, ready: Ready, done: Done, state: str) -> tuple[list[str], str]:
+        """Look at it; recover, twice; install what follows: what is wrong, and which kind of recovery it took.
+
+        What was seen from the same state is not looked at again.
+        """
         if (key := (ready.name, ready.words[0], state, str(done.status))) in self.seen and "Traceback" not in done.said:
-            return []
+            return [], ""
         self.seen.add(key)
+        recovery = ""
         wrong = list(oracle.at_once(self.world, ready, done))
         if (self.world.root / ".install").exists():
+            self.control.arm()
             repair = self.world.run(self.world.command("recover"))
+            self.control.disarm()
+            recovery = " ".join(kind for kind, _ in groupby(call.kind for call in self.control.calls() if call.cls == shim.CHANGES))
             if repair.status != 0:
-                return [*wrong, f"recover ended with status {repair.status}: {repair.said}"]
+                return [*wrong, f"recover ended with status {repair.status}: {repair.said}"], recovery
             wrong += oracle.recovered(self.world, ready, done)
         if (key := (ready.name, after := oracle.fingerprint(self.world))) not in self.seen:
             self.seen.add(key)
@@ -113,7 +121,7 @@ class Worker:
                     wrong.append("a second recovery changed something")
             before = oracle.live(self.world)
             wrong += oracle.installed(self.world, ready, before, self.world.run(self.world.install(ready.following, *ready.answers)))
-        return wrong
+        return wrong, recovery
 
 
 def _import_all() -> None:
@@ -139,6 +147,9 @@ def answers(directory: Path, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield {"points": found, "seconds": time.monotonic() - start}
         elif what == "double":
             yield worker.double(*values)
+        elif what == "full":
+            name, *how = values
+            yield full.tried(worker.world, worker.control, worker.scenario(name), *how)
 
 
 if __name__ == "__main__":

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from builder.install_release import cli
 from builder.install_release.declared import Copied, Health, Overlay, Service
+from builder.install_release.manifest import Requires
 from tests.install_release.roots import artifact, id_of
 from tests.install_release.stub import hook
 
 from . import shim
 
+NO_ROOM = Requires((), (), (), (), 0, 0)  # says nothing of the room that it needs: so a full disk is found when it is full
 PATIENCE = 30.0  # seconds that a command may take
 Image = Mapping[str, tuple[int, bytes]]
 """A tree: by relative path, mode and what a file holds, or a link says. Directories come before what is in them."""
@@ -56,6 +59,7 @@ class World:
             source: dict[str, object] = {"behaviour": behaviour}
             if more:
                 source |= {f"large{number}.bin": os.urandom(more) for number in range(3)}
+            facts = {"requires": NO_ROOM, **facts}
             path = artifact(self.directory / "artifacts", version, source, **(self._served(version) if served else {"etc": {}}), **facts)  # type: ignore[arg-type]
             self.paths[key] = path
             self.versions[id_of(path)] = version
@@ -85,38 +89,28 @@ class World:
     def install(self, key: str, *more: str) -> list[str]:
         return self.command("install", self.paths[key], "--python", str(self.python), *more)
 
-    def run(self, words: Sequence[str]) -> Done:
-        """The installer's own ``main`` in a process group of its own, forked from this process; when this returns, none of them is left."""
-        said = self.directory / "said"
-        file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                os.setsid()
-                os.dup2(file, 1)
-                os.dup2(file, 2)
-                sys.executable = str(self.python)
-                sys.argv = ["install-release"]
-                status = cli.main(words)
-            except BaseException as error:
-                os.write(2, f"Traceback: {error!r}\n".encode())
-            finally:
-                os._exit(status & 0xFF)
-        os.close(file)
-        status = _wait(pid)
-        return Done(status, said.read_text(errors="replace"))
+    def run(self, words: Sequence[str], limit: int = 0) -> Done:
+        """The installer's own ``main``, forked from this process. ``limit``: bytes that a file may have (0: any number)."""
+
+        def start() -> int:
+            sys.executable, sys.argv = str(self.python), ["install-release"]
+            if limit:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return cli.main(words)
+
+        return forked(start, self.directory / "said")
 
     def save(self) -> dict[str, Image]:
         """All that may change, as it is."""
         return {name: _image(self.directory / name) for name in ("root", "system", "run")}
 
     def restore(self, saved: Mapping[str, Image]) -> None:
+        """All that may change, as it was."""
         for name, image in saved.items():
             path = str(self.directory / name)
             if os.path.lexists(path):
                 shutil.rmtree(path)
-            _lay(path, image)
+            lay(path, image)
 
     def touched(self) -> list[str]:
         """What was changed that is nobody's business."""
@@ -129,6 +123,26 @@ class World:
             facts = path.lstat()
             found[path.name] = (facts.st_mtime_ns, facts.st_mode, facts.st_nlink, facts.st_size, facts.st_ino)
         return found
+
+
+def forked(start: Callable[[], int], said: Path) -> Done:
+    """``start`` in a process group of its own; what it says goes to ``said``. When this returns, no process of the group is left."""
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setsid()
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            status = start()
+        except BaseException as error:
+            os.write(2, f"Traceback: {error!r}\n".encode())
+        finally:
+            os._exit(status & 0xFF)
+    os.close(file)
+    status = _wait(pid)
+    return Done(status, said.read_text(errors="replace"))
 
 
 def _wait(pid: int) -> int | None:
@@ -174,11 +188,13 @@ def _image(top: Path) -> Image:
     return found
 
 
-def _lay(top: str, image: Image) -> None:
+def lay(top: str, image: Image) -> None:
+    """Make what ``image`` holds at ``top``, which may be an empty directory."""
     for path, (mode, data) in image.items():
         full = f"{top}/{path}" if path else top
         if stat.S_ISDIR(mode):
-            os.mkdir(full)
+            if path or not os.path.isdir(top):
+                os.mkdir(full)
             os.chmod(full, stat.S_IMODE(mode))
         elif stat.S_ISLNK(mode):
             os.symlink(data, full)
