@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import __version__, errors, history, interrupts, overlay, plan, release, spool, stage, status, trust, verify
+from . import __version__, errors, history, interrupts, overlay, plan, release, stage, trust, verify
 from .artifact import MAX_SIGNATURE_BYTES, Artifact, open_artifact
 from .declared import VERDICTS, Conflict, safe_glob
 from .errors import InstallError, Problem, RefusedError, UsageError
@@ -20,6 +20,9 @@ from .records import as_dict
 from .release import Order, Outcome
 from .trust import Trust
 from .who import me
+
+if TYPE_CHECKING:
+    from . import spool
 
 STATUSES = """exit statuses:
   0 done                      4 failed and rolled back: what was live is live
@@ -296,6 +299,7 @@ def _mark(kind: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from . import status
 
     with Host(_known_root(options)) as host:
         facts = status.gather(host)
@@ -304,6 +308,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _log(options: argparse.Namespace) -> int:
+    from . import status
 
     with Host(_known_root(options)) as host:
         events = history.read(host)
