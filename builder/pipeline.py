@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,7 +111,8 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
     check_writable(options.out, "the artifact", "Name another directory with -o.")
     sign = _signer(options.sign)
     before = changes.last_of(recipe.name, options.out)
-    with _begun(recipe, options, progress) as (run, work, source, interpreter):
+    with _begun(recipe, options, progress) as (run, work, source, interpreter), ThreadPoolExecutor(1) as beside:
+        program = beside.submit(zipapp.for_target, interpreter, options.cache)
         own = trees.own(source.tree, recipe, interpreter, options.cache)
         lock = run("lock", locks.read, recipe, source, interpreter)
         house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
@@ -118,8 +120,7 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         assets = run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
         packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
         manifest = facts.manifest(recipe, source, interpreter, house, packed)
-        program = run("installer", zipapp.for_target, interpreter, options.cache)
-        built = run("artifact", artifact.write, manifest, packed, program, options.out, sign)
+        built = run("artifact", artifact.write, manifest, packed, run("installer", program.result), options.out, sign)
         new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
         shared = env.shared_files(house, interpreter) if new_together else ()
     pruned = _trim(options, sum(layer.bytes for layer in packed if not layer.cached))
@@ -167,8 +168,10 @@ def _begun(recipe: Recipe, options: Options, progress: Progress) -> Iterator[tup
     run = _Stages(progress)
     with cache.in_use(options.cache), tempfile.TemporaryDirectory(prefix="build-release-", ignore_cleanup_errors=True) as name:
         work = Path(name).resolve()
-        interpreter = run("target", target.find, recipe.python, options.cache)
-        source = run("source", sources.export, recipe, work / "source", cache=options.cache, allow_dirty=options.allow_dirty)
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(target.find, recipe.python, options.cache)  # it thinks as long as git does
+            source = run("source", sources.export, recipe, work / "source", cache=options.cache, allow_dirty=options.allow_dirty)
+            interpreter = run("target", asked.result)
         progress.begin(recipe, source, interpreter)
         yield run, work, source, interpreter
 

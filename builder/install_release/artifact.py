@@ -30,26 +30,18 @@ MAX_SIGNATURES = 16
 _BLOCK = 65535  # the longest stored block (RFC 1951, 3.2.4)
 _STEP = 64 << 10  # bytes that a stream gives at once
 _SLICE = 16 << 10  # bytes that it takes at once: what zlib has not used yet is copied each time
+_NOBODY = b"0000000\0" * 2  # owner and group
+_TIME = b"%011o\0" % MTIME
+_MAGIC = b"ustar  \0"
+_REST = sum(_MAGIC) + 8 * ord(" ")  # of the bytes that a checksum counts: it counts itself as spaces
 
 
 def tar_header(path: bytes, size: int = 0, mode: int = 0o644, type: bytes = b"0", link: bytes = b"") -> bytes:
     """One 512-byte header of a GNU tar: no owner, no group, no time but ``MTIME``. ``path`` and ``link`` hold at most 100 bytes."""
     length = b"%011o\0" % size if size < 8 << 30 else b"\x80" + size.to_bytes(11, "big")
-    fields = (
-        path.ljust(100, b"\0"),
-        b"%07o\0" % mode,
-        b"%07o\0" % 0,
-        b"%07o\0" % 0,
-        length,
-        b"%011o\0" % MTIME,
-        b" " * 8,
-        type,
-        link.ljust(100, b"\0"),
-        b"ustar  \0",
-    )
-    header = bytearray(b"".join(fields).ljust(512, b"\0"))
-    header[148:156] = b"%06o\0 " % sum(header)
-    return bytes(header)
+    numbers = b"%07o\0" % mode + _NOBODY + length + _TIME
+    checksum = b"%06o\0 " % (sum(path) + sum(numbers) + sum(type) + sum(link) + _REST)
+    return b"".join((path.ljust(100, b"\0"), numbers, checksum, type, link.ljust(100, b"\0"), _MAGIC)).ljust(512, b"\0")
 
 
 def padded(size: int) -> int:
@@ -137,7 +129,6 @@ class Artifact:
         expected = crc.to_bytes(4, "little") + ((len(head) + tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
         if self._pread(self.size - TRAILER_BYTES, TRAILER_BYTES) != expected:
             raise damaged(self.name, "ends in another checksum than its manifest says")
-        self.read(self.manifest.end, where="end")  # nobody needs it: but a copy that differs there was not copied whole
 
     def _member(self, position: int, path: str, most: int) -> tuple[bytes, int]:
         """The contents of the stored member at ``position``, and where it ends. What isn't spelled exactly as ``stored`` does is refused."""
@@ -186,7 +177,7 @@ class Artifact:
 
     def table(self, layer: Layer) -> Iterator[Line]:
         """The lines of a layer's table of contents, as a stream: the table is never held inflated."""
-        return tables.parse(table_blocks(self.read(layer.table, where=layer.name), layer), layer.top, layer.name, layer.files)
+        return tables.parse(table_blocks(self.read(layer.table, where=layer.name), layer), layer.top, layer.name)
 
     def table_lines(self, layer: Layer) -> Iterator[bytes]:
         """The table's lines as they are written, without their line feeds."""
