@@ -22,8 +22,8 @@ from ..errors import AbsentError, ChecksumError, Problem, UsageError
 from ..install_release.manifest import RELEASE_ID
 from ..install_release.spelling import NAME
 
-MOST_MOVES = 1000  # that a channel remembers; 300 bytes each
-MOST_POINTER_BYTES = 1 << 20
+MOST_MOVES = 1000  # that a channel remembers; some 300 bytes each
+MOST_POINTER_BYTES = 8 << 20
 MOST_RECORD_BYTES = 64 << 10
 _CHANNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHORT = re.compile(r"[0-9a-f]{12}")
@@ -170,7 +170,7 @@ def parse_channel(data: bytes, where: str) -> Channel:
 def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise _unreadable(where)
