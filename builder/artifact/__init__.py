@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import mmap
 import os
@@ -11,6 +13,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
@@ -191,7 +194,7 @@ def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:
     scratch = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        fd, scratch = _scratch(path)
         with os.fdopen(fd, "wb") as out:
             contents(out)
             out.flush()
@@ -200,12 +203,29 @@ def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:
         os.replace(scratch, path)
         _sync_directory(path.parent)
     except BaseException as error:
-        if scratch and os.path.lexists(scratch):
-            os.unlink(scratch)
+        if scratch:
+            with suppress(OSError):  # renamed already; or the next one removes it
+                os.unlink(scratch)
         if isinstance(error, OSError):
             problem = Problem(str(path), error.strerror or str(error), "Make room, or name another directory with -o.")
             raise ArtifactError("the artifact can't be written", [problem]) from None
         raise
+
+
+def _scratch(path: Path) -> tuple[int, str]:
+    """A temporary sibling of ``path``, locked as long as it is open. Those that killed writers left, which nobody has locked, are removed."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # between its making and its locking, nobody takes it for a dead writer's
+        for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+            with suppress(OSError), left.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd, name
+    finally:
+        os.close(directory)
 
 
 def _sync_directory(path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import builder.install_release
 
 from . import full, oracle, scenarios, shim
+from .cache import Building
 from .scenarios import Ready
 from .world import Done, World
 
@@ -136,6 +137,7 @@ def _import_all() -> None:
 def answers(directory: Path, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     _import_all()
     worker = Worker(directory)
+    building: Building | None = None
     for line in lines:
         what, *values = json.loads(line)
         start = time.monotonic()
@@ -147,6 +149,13 @@ def answers(directory: Path, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield {"points": found, "seconds": time.monotonic() - start}
         elif what == "double":
             yield worker.double(*values)
+        elif what == "build":
+            building = building or Building(directory / "build", worker.control)
+            if len(values) == 1:
+                yield {"calls": building.calls(*values)}
+            else:
+                name, mode, error, targets = values
+                yield {"points": {target: building.point(name, mode, target, error) for target in targets}}
         elif what == "full":
             name, *how = values
             yield full.tried(worker.world, worker.control, worker.scenario(name), *how)

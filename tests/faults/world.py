@@ -102,15 +102,15 @@ class World:
 
     def save(self) -> dict[str, Image]:
         """All that may change, as it is."""
-        return {name: _image(self.directory / name) for name in ("root", "system", "run")}
+        return {name: image(self.directory / name) for name in ("root", "system", "run")}
 
     def restore(self, saved: Mapping[str, Image]) -> None:
         """All that may change, as it was."""
-        for name, image in saved.items():
+        for name, tree in saved.items():
             path = str(self.directory / name)
             if os.path.lexists(path):
                 shutil.rmtree(path)
-            lay(path, image)
+            lay(path, tree)
 
     def touched(self) -> list[str]:
         """What was changed that is nobody's business."""
@@ -168,7 +168,8 @@ def _lives(group: int) -> bool:
     return False
 
 
-def _image(top: Path) -> Image:
+def image(top: Path) -> Image:
+    """What is at ``top``."""
     found: dict[str, tuple[int, bytes]] = {}
     if not os.path.lexists(top):
         return found
@@ -188,9 +189,9 @@ def _image(top: Path) -> Image:
     return found
 
 
-def lay(top: str, image: Image) -> None:
-    """Make what ``image`` holds at ``top``, which may be an empty directory."""
-    for path, (mode, data) in image.items():
+def lay(top: str, tree: Image) -> None:
+    """Make what ``tree`` holds at ``top``, which may be an empty directory."""
+    for path, (mode, data) in tree.items():
         full = f"{top}/{path}" if path else top
         if stat.S_ISDIR(mode):
             if path or not os.path.isdir(top):
