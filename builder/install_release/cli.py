@@ -251,7 +251,9 @@ def _plan(options: argparse.Namespace) -> int:
             manifest, wanted = artifact.manifest, artifact.id
             order = _order(options, _root(options) or manifest.root, "plan")
             trusted = _trusted(artifact, order)
-            more, etc = stage.conflicts(artifact), overlay.rendered(artifact, order.root)
+            more, etc = (), None
+            if not release.judged(trusted, manifest, wanted, order).problems:  # else nothing more of it is read
+                more, etc = stage.conflicts(artifact), overlay.rendered(artifact, order.root)
     activate = not options.no_activate
     return _show(options, *release.propose(manifest, wanted, order, etc, trusted, python=options.python, activate=activate, more=more))
 

@@ -24,10 +24,11 @@ def read(path: str, most: int) -> bytes:
         file = os.open(steps[-1][0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         _refuse(path, f"can't be read: {error.strerror or error}.", "Put it there, so that this user can read it.")
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(file)
+        _refuse(path, "is not a regular file.", "Put one in its place.")
     with os.fdopen(file, "rb") as stream:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
-            _refuse(path, "is not a regular file.", "Put one in its place.")
         if problems := list(_wrong(path, found)):
             raise RefusedError(f"{path} can't be trusted", problems)
         try:

@@ -265,7 +265,7 @@ def _live(plan: Plan) -> Iterator[str]:
     for number, verdict in enumerate(verdict for verdict in plan.etc if verdict.kind != "untouched"):
         yield _line("" if number else "etc", verdict.line)
     if not plan.etc_known:
-        yield _line("etc", "not looked at in a stream: the plan of a file tells what becomes of files and services")
+        yield _line("etc", "not looked at, in a stream or in what is not trusted: what becomes of files and services, the plan of a file tells")
     for number, step in enumerate(plan.services):
         yield _line("" if number else "services", f"{step.name}: {step.verb} ({step.why})")
     if plan.hooks:

@@ -151,7 +151,7 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
     clock = _Clock()
     trusted = trust.of_artifact(artifact.manifest, artifact.manifest_bytes, (*artifact.signatures, *order.signatures), order.vouched)
     before = _prepare(order)
-    if untrusted := _judged(trusted, artifact.manifest, artifact.id, order).problems:
+    if untrusted := judged(trusted, artifact.manifest, artifact.id, order).problems:
         check(artifact.manifest, artifact.id, order, python, untrusted)  # raises; nothing else of the artifact is read
     for warning in trusted.warnings:
         order.note(f"note: {warning}")
@@ -216,7 +216,7 @@ def propose(
         intent = Intent(whole=False)
     else:
         intent = _intent(manifest, release, order, wanted, found.env_key, shown=True) if activate else Intent(refusals=wanted.problems)
-    refusals = (*_judged(trusted, manifest, release, order).problems, *preflight.refusals(found, manifest), *more, *intent.refusals)
+    refusals = (*judged(trusted, manifest, release, order).problems, *preflight.refusals(found, manifest), *more, *intent.refusals)
     return plan.make(manifest, release, found, live, activate=activate, refusals=refusals, intent=intent, trusted=trusted), due
 
 
@@ -324,7 +324,7 @@ def recover_now(order: Order, *, boot: bool = False) -> tuple[str, ...]:
 
 def check_head(manifest: Manifest, release: str, trusted: Trust, order: Order, python: str | None) -> None:
     """The preflight of what has begun to arrive: its manifest and signatures, and nothing else yet. Raises ``RefusedError``."""
-    check(manifest, release, order, python, _judged(trusted, manifest, release, order).problems)
+    check(manifest, release, order, python, judged(trusted, manifest, release, order).problems)
 
 
 def check(manifest: Manifest, release: str, order: Order, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
@@ -390,7 +390,7 @@ def _intent(manifest: Manifest, release: str, order: Order, wanted: Wanted, env:
     return Intent(_steps(left, to, proposal), verdicts, tuple(problems))
 
 
-def _judged(trusted: Trust, manifest: Manifest, release: str, order: Order) -> Judgement:
+def judged(trusted: Trust, manifest: Manifest, release: str, order: Order) -> Judgement:
     """What this host's policy says of a release that may not be here yet; of a root that is not ours the preflight tells."""
     if trusted.policy is None or not os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         return trust.judge(trusted, manifest, release, None, History(), order.downgrade)

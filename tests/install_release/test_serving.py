@@ -430,7 +430,7 @@ def test_the_plan_shows_it_all(tmp_path: Path, root: Path) -> None:
     with open(stub.release(tmp_path, "1.1"), "rb") as stream:
         words = [sys.executable, "-m", "builder.install_release", "-", "--plan", "--root", str(root), "--allow-root"]
         piped = subprocess.run(words, cwd=REPOSITORY, stdin=stream, capture_output=True, text=True).stdout
-    assert "not looked at in a stream" in piped
+    assert "not looked at, in a stream" in piped
 
 
 def test_checks_that_fail_take_the_release_away_again(tmp_path: Path, root: Path) -> None:

@@ -29,7 +29,7 @@ def verifier(allowed: str, revoked: bytes | None = None, **more: object) -> Veri
     """What may sign, by lists that are read as a host reads them, without a complaint."""
     signers, problems = signatures.signers(allowed.encode(), "allowed_signers")
     listed, more_problems = signatures.revocations(revoked, "revocations") if revoked is not None else (None, ())
-    assert not (problems or more_problems)
+    assert not [*problems, *more_problems]
     return Verifier(NAMESPACE, allowed.encode(), signers, revoked=listed)._replace(**more)
 
 
@@ -78,7 +78,7 @@ def test_a_namespace_is_one_applications(ci: Path) -> None:
 
 
 def test_nobody_but_the_listed_counts(ci: Path, tmp_path: Path) -> None:
-    """Rows 4, 5 and 6: neither a key that is not listed, nor one whose principal the policy does not name; nothing is ever asked that would say so."""
+    """Rows 4, 5 and 6: neither a key that is not listed, nor one whose principal the policy does not name; nothing asked says so."""
     other = keys.key(tmp_path, "other")
     assert verified(keys.sign(other, MESSAGE), keys.allow(ci)) == "not: which is not among the allowed signers"
     assert verified(keys.sign(ci, MESSAGE), keys.allow(ci), principals=("release@example",)).startswith("not: whose principal ci@example is none of")
@@ -221,7 +221,7 @@ def test_only_ed25519_keys_sign(tmp_path: Path) -> None:
 
 
 def test_certificates_do_not_sign(ci: Path, tmp_path: Path) -> None:
-    """Rows 41, 43, 44 and newer OpenSSH's: a certificate's signature is refused, in date or not, its authority revoked or not, with principals or none."""
+    """Rows 41, 43, 44 and newer OpenSSH's: a certificate does not sign, in date or not, its authority revoked or not, with principals or none."""
     authority = keys.key(tmp_path, "authority")
     for words in (("-n", "ci@example"), ("-n", "ci@example", "-V", "20200101:20200201"), ()):
         keys.keygen("-q", "-s", authority, "-I", "ci", *words, f"{ci}.pub")
