@@ -534,7 +534,7 @@ def _write(file: int, lines: Iterable[str]) -> None:
     """Past Python's buffers: what they hold would be tried again at the end, and that could change the exit status. Raises ``OSError``."""
     stream = sys.stdout if file == 1 else sys.stderr
     encoding = getattr(stream, "encoding", None) or "ascii"
-    left = "".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace")  # a C locale can't say "→"
+    left = "".join(f"{errors.visible(line)}\n" for line in lines).encode(encoding, "backslashreplace")  # a C locale can't say "→"
     while left:
         left = left[os.write(file, left) :]
 

@@ -37,6 +37,13 @@ def told(problems: Sequence[Problem], width: int) -> list[str]:
     return lines
 
 
+def visible(line: str) -> str:
+    """``line`` for a terminal: what it would take for an order, or a person would not see, is spelled out (``\\x1b``). Names come from artifacts."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode("ascii") for each in line)
+
+
 class InstallError(Exception):
     """Base of the family. ``status`` is the exit status; ``problems`` are all reasons found by one check; ``log`` is what was seen, in lines."""
 

@@ -365,3 +365,13 @@ def test_the_log_says_what_was_wrong_with_an_artifact(tmp_path: Path, root: Path
     path.write_bytes(data)
     assert run(path, "--root", root).returncode == 3
     assert re.search(r"failed .*: the artifact is damaged: src: differs from its digest", run("log", "--root", root).stdout)
+
+
+def test_no_name_gives_orders_to_a_terminal(tmp_path: Path) -> None:
+    """What an artifact is called, or says that it is called, is shown with what is not printable spelled out."""
+    path = tmp_path / "evil\x1b[2J\u202e.tgz"
+    path.write_bytes(b"no release")
+    done = run(path, "--root", tmp_path / "root")
+    assert done.returncode == 3
+    assert "evil\\x1b[2J\\u202e.tgz" in done.stderr
+    assert "\x1b" not in done.stderr
