@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import subprocess
@@ -41,6 +42,17 @@ def test_the_same_contents_give_the_same_file(tmp_path: Path) -> None:
     assert one.path.read_bytes() == two.path.read_bytes()
     assert one.path.name == two.path.name == f"shop-1.0-{one.manifest.target.abi}-{one.manifest.target.platform}-{one.id[-12:]}.tgz"
     assert write_release(tmp_path / "three", LAYERS, commit_time=1).id != one.id
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Its unfinished sibling, as large as an artifact, is removed; one that another writer is at work on stays."""
+    name = write_release(tmp_path, LAYERS).path.name
+    dead, alive = tmp_path / f".{name}.deadbeef", tmp_path / f".{name}.livebeef"
+    dead.write_bytes(b"half")
+    with alive.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_release(tmp_path, LAYERS)
+        assert sorted(path.name for path in tmp_path.glob(".*")) == [alive.name]
 
 
 def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path) -> None:
