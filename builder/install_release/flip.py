@@ -118,9 +118,7 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
         with suppress(OSError):  # if this process is killed, whoever recovers knows why: as well as the disk lets it
             journal.write(host, transaction)
     stays = [Problem("etc", f"{words}.", "See install-release config-diff.") for words in overlay.restore(host, transaction.tx, transaction.changes)]
-    current = host.pointer(CURRENT)
-    if current.id == transaction.to or current.kind in ("absent", "foreign", "dangling"):  # no release that somebody has chosen
-        _set(host, CURRENT, _target(transaction.before))
+    restore_current(host, transaction.before, transaction.to)
     if durable.read_link(host.fd, PREVIOUS) == _target(transaction.before):
         _set(host, PREVIOUS, transaction.previous)
     here = (host.pointer(CURRENT).id or "") == transaction.before
@@ -135,6 +133,13 @@ def back(host: Host, transaction: Transaction, why: str, revive: Callable[[], Se
     with suppress(OSError, InstallError):  # else recovery is due, and does it
         overlay.clear(host)
     return (*stays, *lost)
+
+
+def restore_current(host: Host, before: str, to: str = "") -> None:
+    """``before`` is live again where ``to`` is, or where ``current`` leads to no release at all: not where somebody has chosen another one."""
+    current = host.pointer(CURRENT)
+    if (current.id == to and to) or current.kind in ("absent", "foreign", "dangling"):
+        _set(host, CURRENT, _target(before))
 
 
 class _Failure(NamedTuple):

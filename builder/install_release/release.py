@@ -421,13 +421,15 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
     ``trusted``: what is known of its artifact, when that has just been read.
     """
     past = _past(host)
-    manifest, left, to = host.manifest(release), serving.side(host, host.current() or ""), serving.side(host, release)
+    manifest, before, to = host.manifest(release), host.current() or "", serving.side(host, release)
+    left = serving.side(host, before)
     trusted = trusted or trust.of_installed(host, release, manifest, past)
     judged = trust.judge(trusted, manifest, release, host, past, order.downgrade)
     wanted = overlay.published(host, release)
     proposal = overlay.propose(host, manifest, release, wanted, order.answers, how == "rollback")
     problems = [*judged.problems, *_guard(past, release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
     problems = problems or list(serving.checks(host.root, left, to, order.say))
+    flip.restore_current(host, before)  # the checks are the release's own programs
     if problems:
         raise RefusedError("refused before anything that is live was touched", problems)
     for verdict in proposal.verdicts:
