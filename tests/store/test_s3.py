@@ -1,0 +1,310 @@
+"""What only a bucket can do wrong: credentials, networks, servers that go and come back. All against a real S3 server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from builder.errors import (
+    AbsentError,
+    ChecksumError,
+    ClockError,
+    CredentialsError,
+    DeniedError,
+    NoStoreError,
+    StoreError,
+    UnreachableError,
+    UsageError,
+)
+from builder.store import catalog, open_store, refusals
+from builder.store.ledger import reference, release_key
+from builder.store.pull import Pulled, pull
+from builder.store.push import Pushed, push
+from tests.store.proxy import Cut, between
+from tests.store.releases import LARGE, MIB, Wheels, release
+from tests.store.weed import BUCKET, Server, serving
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SMALL = Wheels({"w": ("w", 12 * MIB)})
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
+def do_push(url: str, path: Path, channel: str = "") -> Pushed:
+    return push(open_store(url), path, channel=channel, why="", who="ci", now=NOW, moved=nothing)
+
+
+def do_pull(url: str, out: Path, what: str = "shop") -> Pulled:
+    return pull(open_store(url), reference(what), out, have=(), cache=out / "none", moved=nothing)
+
+
+def be(monkeypatch: pytest.MonkeyPatch, server: Server, who: str, secret: str = "") -> None:
+    for name, value in server.environment(who, secret).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_wrong_secret_is_told(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By its own error, at once, and with what to check."""
+    path = release(tmp_path).path
+    be(monkeypatch, server, "builder", "wrong")
+    with pytest.raises(CredentialsError) as told:
+        do_push(bucket, path)
+    assert "AWS_SECRET_ACCESS_KEY" in str(told.value.problems[0])
+    assert "wrong" not in str(told.value.problems[0])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    with pytest.raises(CredentialsError, match="does not take"):
+        do_pull(bucket, tmp_path / "out")
+
+
+def test_no_credentials_are_told(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """boto3 found none: where it looks is said."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(CredentialsError, match="no credentials"):
+        do_pull(bucket, tmp_path / "out")
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    with pytest.raises(CredentialsError, match="no credentials"):
+        open_store(bucket)
+
+
+def test_who_may_only_read_reads(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host's key pulls and lists; it pushes, promotes and prunes nothing."""
+    built = release(tmp_path, wheels=SMALL)
+    do_push(bucket, built.path, "staging")
+    other = release(tmp_path, source="other")
+    be(monkeypatch, server, "host")
+    assert do_pull(bucket, tmp_path / "out", "shop@staging").sha256 == built.sha256
+    for path in (other.path, release(tmp_path, source="third", wheels=SMALL).path):
+        with pytest.raises(DeniedError) as told:
+            do_push(bucket, path)
+        assert "docs/store.md" in str(told.value.problems[0])
+    assert [each.id for each in catalog.shelf(open_store(bucket), "shop").releases] == [built.id]
+
+
+def test_a_bucket_that_is_not_there_is_told(bucket: str, tmp_path: Path) -> None:
+    """It is not made, and not mistaken for an empty one."""
+    path = release(tmp_path).path
+    for url in ("s3://nowhere", "s3://nowhere/deeper"):
+        with pytest.raises(NoStoreError, match="no such bucket"):
+            do_push(url, path)
+        with pytest.raises(NoStoreError, match="no such bucket"):
+            do_pull(url, tmp_path / "out")
+
+
+def test_an_endpoint_that_is_down_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After the patience that was set, with the address that was tried."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(UnreachableError) as told:
+        do_pull(f"{bucket}?patience=1", tmp_path / "out")
+    assert "127.0.0.1:9" in str(told.value.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("RequestTimeTooSkewed", 403, ClockError),
+        ("AccessDenied", 403, DeniedError),
+        ("403", 403, DeniedError),
+        ("ExpiredToken", 400, CredentialsError),
+        ("BadDigest", 400, ChecksumError),
+        ("NoSuchBucket", 404, NoStoreError),
+        ("404", 404, AbsentError),
+        ("PermanentRedirect", 301, NoStoreError),
+        ("SomethingNew", 400, StoreError),
+    ],
+)
+def test_what_s3_says_becomes_a_kind_of_error(code: str, status: int, kind: type[StoreError]) -> None:
+    """Each with words of its own; what is not known yet is told as the server says it."""
+    error = ClientError({"Error": {"Code": code, "Message": "what it says"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+    told = refusals.told(error, "s3://releases/shop", "https://endpoint", 0)
+    assert type(told) is kind
+    assert told.problems[0].where == "s3://releases/shop"
+    assert kind is not StoreError or "what it says" in told.problems[0].what
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InternalError", "ConditionalRequestConflict", "OperationAborted"])
+def test_what_may_pass_is_tried_again(code: str) -> None:
+    """409 is no lost race: the same request is made again."""
+    error = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 409}}, "PutObject")
+    assert refusals.may_pass(error)
+    lost = ClientError({"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}, "PutObject")
+    assert not refusals.may_pass(lost)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://", "s3:///x", "s3://key:secret@bucket", "s3://b?adressing=path", "s3://b?addressing=odd", "s3://b?verify=maybe", "s3://b?patience=x"],
+)
+def test_an_address_that_makes_no_sense_is_told(url: str) -> None:
+    """Before anything is asked; a secret in it is not repeated."""
+    with pytest.raises(UsageError) as told:
+        open_store(url)
+    assert "secret" not in "".join(map(str, told.value.problems))
+
+
+@pytest.mark.parametrize("style", ["path", "auto"])
+def test_addressing_styles(bucket: str, style: str) -> None:
+    """For servers without a name for each bucket."""
+    store = open_store(f"{bucket}?addressing={style}")
+    assert store.create("a", b"1")
+    assert store.get("a", 1) == b"1"
+
+
+def test_a_replied_lost_is_no_lost_race(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every reply in turn is lost, and the request made again: the push succeeds, once, and the channel has one move."""
+    built = release(tmp_path, wheels=SMALL)
+    with between(server.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        do_push(f"{bucket}/0", built.path, "staging")
+        count = len(proxy.requests)
+    for lost in range(1, count + 1):
+
+        def after(number: int, method: str, path: str, lost: int = lost) -> None:
+            if number == lost:
+                raise Cut
+
+        with between(server.endpoint, after=after) as proxy:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+            do_push(f"{bucket}/{lost}", built.path, "staging")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        store = open_store(f"{bucket}/{lost}")
+        shelves, problems = catalog.verify(store, (), nothing)
+        assert not problems
+        assert [len(channel.moves) for channel in shelves[0].channels] == [1]
+
+
+def test_an_interrupted_push_goes_on(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What has been sent is not sent again; nothing of the release was to be seen before it was whole."""
+    built = release(tmp_path, wheels=LARGE)
+
+    def broken(number: int, method: str, path: str) -> None:
+        if method == "PUT" and "partNumber=6" in path:
+            raise Cut
+
+    with between(server.endpoint, before=broken) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        with pytest.raises(UnreachableError, match="does not answer"):
+            do_push(f"{bucket}?patience=1", built.path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    assert not list(open_store(bucket).listing(""))
+    done = do_push(bucket, built.path)
+    assert done.kept >= 16 * MIB
+    assert done.kept + done.sent == built.bytes
+    assert do_pull(bucket, tmp_path / "out").sha256 == built.sha256
+
+
+def test_an_upload_that_holds_other_bytes_is_begun_anew(bucket: str, server: Server, tmp_path: Path) -> None:
+    """Parts of an earlier try that are as long, and are not ours, are found by their hash at the latest when the object is put together."""
+    built = release(tmp_path, wheels=SMALL)
+    client = server.client()
+    key = f"{bucket.removeprefix(f's3://{BUCKET}/')}/{release_key('shop', built.id, 'release.tgz')}"
+    upload = client.create_multipart_upload(Bucket=BUCKET, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+    half = built.bytes // 2
+    for number, size in ((1, half), (2, built.bytes - half)):
+        client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=number, Body=bytes(size), ChecksumAlgorithm="SHA256")
+    done = do_push(bucket, built.path)
+    assert done.new
+    assert do_pull(bucket, tmp_path / "out").sha256 == built.sha256
+    assert not client.list_multipart_uploads(Bucket=BUCKET, Prefix=key).get("Uploads")
+
+
+def test_a_broken_download_goes_on_where_it_broke(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Answers that end in the middle cost what was lost, not what had arrived."""
+    built = release(tmp_path, wheels=LARGE)
+    do_push(bucket, built.path)
+    with between(server.endpoint, cut_after=3 * MIB, cuts=5) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        got = do_pull(bucket, tmp_path / "out")
+        assert proxy.cuts == 0
+    assert got.sha256 == built.sha256
+    assert got.read <= built.bytes
+
+
+def test_a_slow_link_is_only_slow(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing gives up as long as bytes move."""
+    built = release(tmp_path, wheels=Wheels({"w": ("w", MIB)}))
+    with between(server.endpoint, rate=2 * MIB) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        do_push(f"{bucket}?patience=1", built.path)
+        assert do_pull(f"{bucket}?patience=1", tmp_path / "out").sha256 == built.sha256
+
+
+def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a push, and of a pull: both wait for it, and go on."""
+    built = release(tmp_path, wheels=LARGE)
+    with serving(tmp_path / "weed") as own:
+        be(monkeypatch, own, "builder")
+        waiting: list[threading.Thread] = []
+
+        def crash(number: int, method: str, path: str) -> None:
+            if len(waiting) == len(crashes) or not crashes[len(waiting)](method, path):
+                return
+            own.kill()
+            thread = threading.Thread(target=lambda: (time.sleep(0.5), own.start()))
+            waiting.append(thread)
+            thread.start()
+
+        crashes = [lambda method, path: "partNumber=4" in path, lambda method, path: method == "GET" and path.endswith("release.tgz")]
+        with between(own.endpoint, before=crash) as proxy:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+            assert do_push("s3://releases/x", built.path, "staging").new
+            assert do_pull("s3://releases/x", tmp_path / "out", "shop@staging").sha256 == built.sha256
+            assert len(waiting) == 2
+        for thread in waiting:
+            thread.join()
+
+
+def test_a_reader_never_fails_while_others_push(bucket: str, tmp_path: Path) -> None:
+    """Lists and pulls of a channel during pushes: always one whole release, never an error."""
+    builds = [release(tmp_path, source=str(number), time=1763892672 + number, wheels=SMALL) for number in range(4)]
+    do_push(bucket, builds[0].path, "staging")
+    known = {built.id: built.sha256 for built in builds}
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        store = open_store(bucket)
+        while not ended.is_set():
+            for each in catalog.shelf(store, "shop").releases:
+                assert known[each.id] == each.record.sha256
+            got = pull(store, reference("shop@staging"), tmp_path / "out", have=(), cache=tmp_path, moved=nothing)
+            assert got.sha256 == known[got.id]
+            seen.append(got.id)
+
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            watch()
+        except BaseException as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=guarded)
+    reader.start()
+    for built in builds[1:]:
+        do_push(bucket, built.path, "staging")
+    ended.set()
+    reader.join()
+    assert not failures
+    assert seen
+
+
+def test_a_source_only_release_moves_only_its_source(bucket: str, tmp_path: Path) -> None:
+    """Of 66 MiB: one part of 5 MiB is sent and at most 3 % beside it, the rest copied in the store; back come at most 3 %."""
+    first = release(tmp_path, source="one", wheels=LARGE)
+    second = release(tmp_path, source="two", time=1763992672, wheels=LARGE)
+    assert do_push(bucket, first.path).sent == first.bytes
+    done = do_push(bucket, second.path)
+    assert done.sent <= 0.03 * second.bytes + 5 * MIB
+    assert done.sent + done.copied == second.bytes
+    do_pull(bucket, tmp_path / "out", f"shop@{first.id}")
+    got = do_pull(bucket, tmp_path / "out", f"shop@{second.id}")
+    assert got.sha256 == second.sha256
+    assert got.read <= 0.03 * second.bytes
