@@ -112,8 +112,11 @@ def recovered(world: World, ready: Ready, was: Done) -> Iterator[str]:
     if now not in legal:
         yield f"I2: {now or 'nothing'} is live after recovery"
     yield from _complete(world, ready, now)
+    yield from _previous(world, ready, now)
     yield from _tidy(world)
     yield from _kept(world)
+    if was.status == 0 and ready.bad and _state(world, ready.bad) != "bad":
+        yield f"I3: {ready.bad} is not marked bad"
     yield from (f"I9: {each} was touched" for each in world.touched())
 
 
@@ -156,6 +159,11 @@ def _complete(world: World, ready: Ready, now: str) -> Iterator[str]:
             yield "the history says that it is degraded"
 
 
+def _state(world: World, release: str) -> str:
+    with Host(str(world.root)) as host:
+        return history.fold(history.read(host)).of(release).state
+
+
 def _tidy(world: World) -> Iterator[str]:
     """Nothing is left over."""
     if not (world.root / ".install").exists():
@@ -170,14 +178,23 @@ def _tidy(world: World) -> Iterator[str]:
 
 
 def _kept(world: World) -> Iterator[str]:
-    """No release that is there is missing a byte, unless nobody could want it: the previous, pinned and good ones."""
+    """What is published is whole, and stays so: every release that is here, the previous one above all."""
     previous = world.root / "previous"
-    if os.path.lexists(previous):
-        wanted = os.readlink(previous).partition("/")[2]
-        if (world.root / "releases" / wanted).exists():
-            yield from (f"I8: previous: {each}" for each in _differences(world, wanted))
-        else:
-            yield f"I8: previous leads to {wanted}, which is gone"
+    if os.path.lexists(previous) and not previous.exists():
+        yield f"I8: previous leads to {os.readlink(previous)}, which is gone"
+    if (world.root / "releases").exists():
+        for release in sorted(os.listdir(world.root / "releases")):
+            yield from (f"I8: {each}" for each in _differences(world, release))
+
+
+def _previous(world: World, ready: Ready, now: str) -> Iterator[str]:
+    """``previous`` leads where it led when nothing came of it; else to what was live before."""
+    target = ready.saved["root"].get("previous", (0, b""))[1]
+    wanted = target.decode() if now == ready.before else f"releases/{ready.before}" if ready.before else ""
+    path = world.root / "previous"
+    found = os.readlink(path) if os.path.lexists(path) else ""
+    if found != wanted and not ready.passing:
+        yield f"I8: previous leads to {found or 'nothing'} instead of {wanted or 'nothing'}"
 
 
 def _differences(world: World, release: str) -> Iterator[str]:

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -45,31 +45,13 @@ class Pool:
         return json.loads(line)
 
     def each(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-        """Do them all, several at a time; each job with what came of it, in their order."""
+        """Do them all, several at a time; each job with what came of it, in their order, as soon as that is known."""
         waiting = list(jobs)
-        found: list[Any] = [None] * len(waiting)
-        numbers = iter(range(len(waiting)))
-        lock, errors = threading.Lock(), list[BaseException]()
-
-        def work() -> None:
-            while not errors:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                try:
-                    found[number] = self.ask(waiting[number])
-                except BaseException as error:
-                    errors.append(error)
-
-        threads = [threading.Thread(target=work) for _ in range(self._free.qsize())]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise errors[0]
-        yield from zip(waiting, found, strict=True)
+        with ThreadPoolExecutor(self._free.qsize()) as threads:
+            try:
+                yield from zip(waiting, threads.map(self.ask, waiting), strict=True)
+            finally:
+                threads.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Ready(NamedTuple):
     served: bool
     following: str
     edit: str = ""
+    bad: str = ""  # what is marked bad when it is done
     passing: str = ""  # what may be live until recovery has taken it back
 
     @property
@@ -95,9 +96,9 @@ def activate(world: World) -> Ready:
 
 def rollback(world: World) -> Ready:
     """Back to what was live before; what is left is bad."""
-    one, two = world.make("1.0"), world.make("2.0")
-    _run(world, world.install(one), world.install(two))
-    return _ready(world, "rollback", world.command("rollback"), _id(world, two), _id(world, one))
+    zero, one, two = world.make("0.9"), world.make("1.0"), world.make("2.0")
+    _run(world, world.install(zero), world.install(one), world.install(two))
+    return _ready(world, "rollback", world.command("rollback"), _id(world, two), _id(world, one))._replace(bad=_id(world, two))
 
 
 def prune(world: World) -> Ready:
@@ -113,7 +114,9 @@ def mark(world: World) -> Ready:
     """A line in the history."""
     one, two = world.make("1.0", served=False), world.make("2.0", served=False)
     _run(world, world.install(one), world.install(two))
-    return _ready(world, "mark-bad", world.command("mark-bad", _id(world, one)), _id(world, two), _id(world, two), served=False)
+    return _ready(world, "mark-bad", world.command("mark-bad", _id(world, one)), _id(world, two), _id(world, two), served=False)._replace(
+        bad=_id(world, one)
+    )
 
 
 def aside(world: World) -> Ready:
@@ -178,7 +181,7 @@ def _ready(
     world: World, name: str, words: list[str], before: str, after: str, *, status: int = 0, served: bool = True, passing: str = "", edit: str = ""
 ) -> Ready:
     following = world.make("3.0", served=served)
-    return Ready(name, world.save(), words, before, after, status, served, following, edit, passing)
+    return Ready(name, world.save(), words, before, after, status, served, following, edit, passing=passing)
 
 
 def _killed(world: World, ready: Ready, committed: bool = False) -> None:
