@@ -24,6 +24,7 @@ ROWS = (
     Row("errno", "errors injected", 15_000),
     Row("double", "double faults", 2_000),
     Row("full", "disks that are really full", 1),
+    Row("traps", "states that others have made", 50),
     Row("cache", "faults on the build side", 1),
     Row("power-logical", "power cuts, by the model", 5_000),
     Row("power-real", "power cuts, real file systems", 500),

@@ -167,6 +167,15 @@ ssize_t readv(int fd, const struct iovec *data, int count) {
     if (control && control->armed && on_disk(fd)) FAILS("readv", READS, NULL);
     return syscall(SYS_readv, fd, data, count);
 }
+ssize_t preadv2(int fd, const struct iovec *data, int count, off_t at, int flags) {
+    if (control && control->armed && on_disk(fd)) FAILS("preadv", READS, NULL);
+    return syscall(SYS_preadv2, fd, data, count, at, 0, flags);
+}
+ssize_t preadv64v2(int fd, const struct iovec *data, int count, off_t at, int flags) { return preadv2(fd, data, count, at, flags); }
+ssize_t pwritev2(int fd, const struct iovec *data, int count, off_t at, int flags) {
+    FAILS("pwritev", CHANGES, NULL); written(fd); return syscall(SYS_pwritev2, fd, data, count, at, 0, flags);
+}
+ssize_t pwritev64v2(int fd, const struct iovec *data, int count, off_t at, int flags) { return pwritev2(fd, data, count, at, flags); }
 ssize_t pread(int fd, void *data, size_t size, off_t at) {
     if (control && control->armed && on_disk(fd)) FAILS("pread64", READS, NULL);
     return syscall(SYS_pread64, fd, data, size, at);

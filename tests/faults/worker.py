@@ -17,7 +17,7 @@ from typing import Any
 
 import builder.install_release
 
-from . import full, oracle, scenarios, shim
+from . import full, oracle, scenarios, shim, traps
 from .cache import Building
 from .scenarios import Ready
 from .world import Done, World
@@ -149,6 +149,8 @@ def answers(directory: Path, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             yield {"points": found, "seconds": time.monotonic() - start}
         elif what == "double":
             yield worker.double(*values)
+        elif what == "trap":
+            yield traps.tried(worker.world, *values)
         elif what == "build":
             building = building or Building(directory / "build", worker.control)
             if len(values) == 1:

@@ -48,7 +48,7 @@ class World:
         shutil.copy(shim.compiled("standin.c"), self.python)
         (self.outside / "canary").write_text("untouched\n")
         (self.outside / "link").symlink_to("canary")
-        self.canaries = self._canaries()
+        self.canaries = self.canaries_now()
         self.versions: dict[str, str] = {}
         self.paths: dict[str, Path] = {}
 
@@ -114,10 +114,10 @@ class World:
 
     def touched(self) -> list[str]:
         """What was changed that is nobody's business."""
-        now = self._canaries()
+        now = self.canaries_now()
         return sorted(path for path in {*now, *self.canaries} if now.get(path) != self.canaries.get(path))
 
-    def _canaries(self) -> dict[str, tuple[int, ...]]:
+    def canaries_now(self) -> dict[str, tuple[int, ...]]:
         found = {}
         for path in (self.outside, *self.outside.iterdir(), self.python):
             facts = path.lstat()
