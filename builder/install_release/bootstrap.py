@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from . import overlay, services
+from . import overlay, services, trust
 from .artifact import Artifact
 from .declared import matching
 from .errors import DamagedError, Problem, RefusedError
@@ -153,6 +153,7 @@ def script(needs: Needs) -> str:
             *_sudo(needs),
             *_boot(needs),
             *_runs(needs),
+            *_policy(needs),
             *_foot(needs),
             "",
         ]
@@ -346,6 +347,19 @@ def _runs(needs: Needs) -> Iterator[str]:
             yield ""
             yield from _comment(f"{each.service}: {each.grants}")
             yield shlex.join(each.command)
+
+
+def _policy(needs: Needs) -> Iterator[str]:
+    yield ""
+    yield from _comment(
+        f"Who may sign what is installed here, and what a release may do, a policy says: {trust.SYSTEM}/{needs.name}.ini, which only root can "
+        "change, and no release. None is written by this script: that is for you to decide. The least that asks for a signature:"
+    )
+    yield "#   [signatures]"
+    yield "#   required = 1"
+    yield f"#   allowed_signers = {trust.SYSTEM}/allowed_signers"
+    yield "# and in that file, a line for each key:"
+    yield f'#   ci@example.org namespaces="install-release:{needs.name}" ssh-ed25519 AAAA...'
 
 
 def _foot(needs: Needs) -> Iterator[str]:

@@ -385,7 +385,10 @@ def _bootstrap(options: argparse.Namespace) -> int:
 
     if options.artifact:
         with open_artifact(options.artifact) as artifact:
-            needs = bootstrap.of_artifact(artifact, _root(options) or artifact.manifest.root, options.user)
+            order = Order(_root(options) or artifact.manifest.root, "bootstrap", me())
+            if problems := release.judged(_trusted(artifact, order), artifact.manifest, artifact.id, order).problems:
+                raise RefusedError("refused to write a script for what this host does not trust", problems)
+            needs = bootstrap.of_artifact(artifact, order.root, options.user)
     else:
         with Host(_known_root(options)) as host:
             needs = bootstrap.of_live(host, options.user)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from . import bootstrap, host, overlay, services
+from . import bootstrap, host, overlay, services, trust
 from .errors import Problem
 from .host import Host
 from .services import Context, privileges
@@ -27,7 +27,7 @@ class Facts(NamedTuple):
     """One host, looked at. ``user`` owns the root, and is in ``groups``; ``keys``: private keys in the user's home, ``unseen``: what of it could not
     be looked at; ``modes``: paths that others can write to, with the mode; ``env_mode``: that of shared/env (0: none); ``sudo``: the commands that
     the user may run by it; ``wanted``: those that the releases here need; ``missing``: what is not set up for the live one; ``roots``: files of the
-    live one that have something run as root."""
+    live one that have something run as root; ``policy``: what is wrong with that, and with what is live by it."""
 
     root: str
     user: str
@@ -41,6 +41,7 @@ class Facts(NamedTuple):
     wanted: tuple[str, ...]
     missing: tuple[Problem, ...]
     roots: tuple[str, ...] = ()
+    policy: tuple[Problem, ...] = ()
 
 
 def gather(opened: Host) -> Facts:
@@ -67,12 +68,13 @@ def gather(opened: Host) -> Facts:
         wanted=wanted,
         missing=missing,
         roots=roots,
+        policy=_policy(opened),
     )
 
 
 def findings(facts: Facts) -> tuple[Problem, ...]:
     """Everything that somebody should do something about, worst first. Pure."""
-    return (*_roots(facts), *facts.missing, *_wide(facts), *_modes(facts), *_private(facts))
+    return (*_roots(facts), *facts.policy, *facts.missing, *_wide(facts), *_modes(facts), *_private(facts))
 
 
 def _roots(facts: Facts) -> Iterator[Problem]:
@@ -176,6 +178,17 @@ def _services(opened: Host, user: str, uid: int) -> tuple[tuple[str, ...], tuple
             texts = {path: file.data.decode("utf-8", "replace") for path, file in etc.files.items()}
             roots = tuple(where for where, account in bootstrap.runs_as(manifest, texts) if account in ("", "root", "0"))
     return tuple(dict.fromkeys(wanted)), missing, roots
+
+
+def _policy(opened: Host) -> tuple[Problem, ...]:
+    """What is wrong with the host's policy for what is live, and whether that is revoked."""
+    live = opened.current()
+    if live is None:
+        return ()
+    found = trust.standing(opened, opened.manifest(live).name)
+    if live not in found.revoked:
+        return found.problems
+    return (*found.problems, Problem("policy", f"{live} is live, and revoked ({found.path}).", "Install another one, or roll back."))
 
 
 def _sudo(user: str, uid: int) -> tuple[str, ...]:

@@ -123,8 +123,9 @@ def for_people(event: Event) -> str:
     version = f" ({event['version']})" if event.get("version") else ""
     what = f"{event['time'][:10]} {event['time'][11:19]} UTC  {event['event']:<9}  {event['id']}{version}"
     from_ = f", from {event['from']}" if event.get("from") else ""
+    signed = f", signed by {', '.join(map(str, event['signed']))}" if isinstance(event.get("signed"), list) else ""
     why = f": {event['why']}" if event.get("why") else ""
-    return printable(f"{what} by {event.get('who', '?')}{from_}{why}")
+    return printable(f"{what} by {event.get('who', '?')}{from_}{signed}{why}")
 
 
 def with_log(event: Event) -> list[str]:

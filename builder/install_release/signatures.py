@@ -265,9 +265,7 @@ class Verifier(NamedTuple):
             del line[1]  # the message: that is its standard input
             done = child.run(line, deadline=_DEADLINE, environment={"LC_ALL": "C", "TZ": "UTC"}, stdin=files[0], files=files[1:])
         except OSError as error:
-            what = f"{self.program} can't be run: {error.strerror or error}."
-            remedy = "Install OpenSSH's client (Debian: openssh-client); without it no signature can be verified here."
-            raise RefusedError("signatures can't be verified", [Problem("ssh-keygen", what, remedy)]) from None
+            raise RefusedError("signatures can't be verified", [missing(self.program, error.strerror or str(error))]) from None
         finally:
             for file in files:
                 os.close(file)
@@ -280,6 +278,12 @@ class Verifier(NamedTuple):
             what = f"{shlex.join(line[:3])} {done.reason}."
             raise RefusedError("signatures can't be verified", [Problem("ssh-keygen", what, "OpenSSH 8.1 or newer is needed (9.1 for times in Z).")])
         return done
+
+
+def missing(program: str, why: str = "it is not there") -> Problem:
+    """What is said where ssh-keygen can't be started."""
+    remedy = "Install OpenSSH's client (Debian: openssh-client); without it no signature can be verified here."
+    return Problem("ssh-keygen", f"{program} can't be run: {why}.", remedy)
 
 
 def _said(done: child.Done) -> str:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import history, recover
+from . import history, recover, trust
 from .errors import DamagedError, InstallError
 from .history import Past
 from .host import CURRENT, ENVS, RELEASES, Host, pointer_problem
 from .processes import Process, running
 from .prune import environment_users
 from .records import as_dict
+from .trust import By, Standing
 
 _NOTE = 120  # letters of why a release is bad that fit beside it; log tells the rest
 
@@ -30,6 +31,8 @@ class Row(NamedTuple):
     env_bytes: int
     shared_with: tuple[str, ...]
     in_use: bool
+    signed: tuple[By, ...] = ()
+    revoked: bool = False
 
 
 class Status(NamedTuple):
@@ -45,6 +48,7 @@ class Status(NamedTuple):
     recovery: tuple[str, ...]
     busy: str
     problems: tuple[str, ...]
+    policy: Standing = Standing()
 
 
 def gather(host: Host) -> Status:
@@ -62,6 +66,11 @@ def gather(host: Host) -> Status:
     users, present = environment_users(host), host.releases()
     sizes = {key: _size(host, f"{ENVS}/{key}") for key in host.environments()}
     env_of = {release: key for key, releases in users.items() for release in releases}
+    name = _name(host, present)
+    policy = trust.standing(host, name)
+    problems += [f"{problem}" for problem in policy.problems]
+    if current in policy.revoked:
+        problems.append(f"{current} is live, and revoked ({policy.path}): install another one, or roll back")
     rows = []
     for release in present:
         env = env_of.get(release, "")
@@ -69,14 +78,13 @@ def gather(host: Host) -> Status:
         mine = mine if mine.version else mine._replace(version=host.version(release))
         seconds = mine.seconds + (history.seconds_between(past.since, now) if live and past.live == release else 0)
         others = tuple(each for each in users.get(env, ()) if each != release)
-        rows.append(Row(release, live, mine, seconds, _size(host, f"{RELEASES}/{release}"), env, sizes.get(env, 0), others, host.leased(release)))
+        size, signed = _size(host, f"{RELEASES}/{release}"), _signed(host, release)
+        rows.append(Row(release, live, mine, seconds, size, env, sizes.get(env, 0), others, host.leased(release), signed, release in policy.revoked))
     rows.sort(key=lambda row: row.past.order, reverse=True)
     seen = running(host, users)
     busy = host.holder()
     services = _services(host, current)
-    return Status(
-        host.root, _name(host, present), current, tuple(rows), services, seen.processes, seen.hidden, due(host, busy), busy, tuple(problems)
-    )
+    return Status(host.root, name, current, tuple(rows), services, seen.processes, seen.hidden, due(host, busy), busy, tuple(problems), policy)
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -104,6 +112,9 @@ def to_text(status: Status, now: str) -> Iterator[str]:
     if status.hidden_processes:
         hidden = status.hidden_processes
         yield f"  {hidden} {'process' if hidden == 1 else 'processes'} of other users could not be looked at"
+    if status.policy.path:
+        signed = f"   {live.past.version} signed by {', '.join(map(str, live.signed))}" if live and live.signed else ""
+        yield f"policy: {status.policy.path}: {status.policy.says}{signed}"
     for problem in status.problems:
         yield f"problem: {problem}"
     if status.busy:
@@ -118,7 +129,7 @@ def _table(status: Status, now: str) -> Iterator[str]:
     rows = [("release", "version", "state", "installed", "active for", "own size", "environment")]
     for row in status.rows:
         past = row.past
-        state = past.state + (", pinned" if past.pinned else "")
+        state = past.state + (", pinned" if past.pinned else "") + (", revoked" if row.revoked else "")
         installed = _when(past.installed.time, now) if past.installed else "?"
         active = _span(row.seconds) if past.active else "-"
         shared = f", shared with {', '.join(_version(status, each) for each in row.shared_with)}" if row.shared_with else ""
@@ -175,6 +186,13 @@ def _name(host: Host, releases: list[str]) -> str:
         except InstallError:
             continue
     return ""
+
+
+def _signed(host: Host, release: str) -> tuple[By, ...]:
+    try:
+        return trust.recorded(host.record(release))
+    except InstallError:
+        return ()
 
 
 def _services(host: Host, release: str) -> tuple[str, ...]:

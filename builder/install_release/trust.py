@@ -60,15 +60,16 @@ class Trust(NamedTuple):
         return f"{by}; {self.policy.path}: {f'{self.policy.required} required' if self.policy.required else 'optional'}"
 
 
-def places(name: str) -> tuple[str, ...]:
-    """Where the policy for an application may stand; the first that is there counts."""
-    home = os.environ.get("HOME") or account(os.geteuid())[1]
+def places(name: str, owner: int | None = None) -> tuple[str, ...]:
+    """Where the policy for an application may stand; the first that is there counts. ``owner``: of the root, if that is somebody else."""
+    mine = owner is None or owner == os.geteuid()
+    home = (mine and os.environ.get("HOME")) or account(os.geteuid() if owner is None else owner)[1]
     return tuple(os.path.join(directory, f"{name}.ini") for directory in (SYSTEM, os.path.join(home, ".config/install-release")))
 
 
-def find(name: str) -> str:
+def find(name: str, owner: int | None = None) -> str:
     """The path of the policy for an application; "" where there is none. One that can't be looked for is one that can't be read."""
-    for path in places(name):
+    for path in places(name, owner):
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -148,12 +149,16 @@ def judge(trust: Trust, manifest: Manifest, release: str, host: Host | None, pas
     here = _floor(host, rules, past) if host else floor.Floor()
     problems = [*trust.problems, *(() if asked.known_good else trust.lacking)]
     if trust.revocations and trust.revocations < here.revocations:
-        what = f"{rules.revocations} is version {trust.revocations}, and version {here.revocations} was here: somebody has put an old one back."
-        problems.append(Problem("policy", what, "Put the newest one there."))
+        problems.append(_older(rules, trust.revocations, here.revocations))
     problems += policy.refusals(rules, asked, here)
     mine = floor.Floor(manifest.commit_time, release) if rules.floor else floor.Floor()
     kept = here.raised(mine._replace(revocations=trust.revocations))
     return Judgement(tuple(problems), kept if kept != floor.Floor() else None, policy.is_downgrade(rules, asked, here))
+
+
+def _older(rules: Policy, version: int, newest: int) -> Problem:
+    what = f"{rules.revocations} is version {version}, and version {newest} was here: somebody has put an old one back."
+    return Problem("policy", what, "Put the newest one there.")
 
 
 def _floor(host: Host, rules: Policy, past: History) -> Floor:
@@ -180,6 +185,53 @@ def not_revoked(host: Host, releases: Sequence[str]) -> tuple[str, ...]:
                     continue
         left.append(release)
     return tuple(left)
+
+
+class Standing(NamedTuple):
+    """What ``status`` and ``doctor`` tell of a host's policy (``path`` "": there is none): in words, the release that is the floor, those here that
+    are revoked, and what is wrong with it."""
+
+    path: str = ""
+    says: str = ""
+    floor: str = ""
+    revoked: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def standing(host: Host, name: str) -> Standing:
+    """Look at the policy for the application ``name`` of a root. Nothing of it stops those who only look."""
+    owner = os.fstat(host.fd).st_uid
+    path = find(name, owner) if name else ""
+    if not path:
+        return Standing()
+    if owner != os.geteuid() and not path.startswith(f"{SYSTEM}/"):
+        return Standing(path, "not looked at: it is another user's")
+    from . import floor, policy
+    from . import signatures as signing
+
+    try:
+        rules = policy.read(path)
+    except RefusedError as error:
+        return Standing(path, "can't be used: nothing is installed", problems=error.problems)
+    problems: list[Problem] = []
+    here = floor.Floor()
+    try:
+        here = floor.read(host)
+        verifier = _verifier(rules, name) if rules.allowed_signers else None
+        if verifier and not os.access(verifier.program, os.X_OK):
+            problems.append(signing.missing(verifier.program))
+        if verifier and verifier.revoked and verifier.revoked.version < here.revocations:
+            problems.append(_older(rules, verifier.revoked.version, here.revocations))
+    except (RefusedError, DamagedError) as error:
+        problems += error.problems
+    except PermissionError:  # somebody else's root
+        pass
+    allowed = not_revoked(host, host.releases())
+    revoked = tuple(release for release in host.releases() if release not in allowed)
+    says = [f"signatures by {rules.required} different keys required" if rules.required > 1 else "a signature required" if rules.required else ""]
+    says += ["nothing older than what was live, unless it was good" if rules.floor else ""]
+    says += ["narrows what a release may run or write" if (rules.roots, rules.run, rules.services) != (None, None, None) else ""]
+    return Standing(path, ", ".join(filter(None, says)) or "asks for nothing", here.release, revoked, tuple(problems))
 
 
 def known_good(past: History, release: str, sha256: str) -> bool:

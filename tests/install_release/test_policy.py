@@ -443,3 +443,41 @@ def test_a_forged_manifest_is_refused_though_enough_others_are_good(tmp_path: Pa
     done = run(path, "--root", root, "--signature", tmp_path / "moved.sig")
     assert done.returncode == 3
     assert "is not of this release" in done.stderr
+
+
+# What is told
+
+
+def test_status_and_doctor_tell_of_the_policy(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Which one counts and what it asks for; by whom the live release is signed; what is revoked; what is wrong with it."""
+    authority.allow("ci")
+    authority.policy("[releases]\nfloor = yes\n", required=1)
+    first = install(root, authority.artifact(tmp_path, "1.0", "ci")).id
+    second = install(root, authority.artifact(tmp_path, "1.1", "ci")).id
+    asks = "a signature required, nothing older than what was live, unless it was good"
+    assert f"policy: {authority.directory}/shop.ini: {asks}   1.1 signed by ci@example" in run("status", "--root", root).stdout
+    value = json.loads(run("status", "--root", root, "--json").stdout)
+    assert (value["policy"]["floor"], value["policy"]["revoked"], value["policy"]["problems"]) == (second, [], [])
+    assert [[each["principal"] for each in row["signed"]] for row in value["rows"]] == [["ci@example"], ["ci@example"]]
+    assert "by tester, signed by ci@example (ED25519" in run("log", "--root", root).stdout
+    authority.policy(f"[releases]\nrevoked = {first} {second}\n", required=1)
+    told = run("status", "--root", root).stdout
+    assert told.count("good, revoked") == 2
+    assert f"problem: {second} is live, and revoked" in told
+    assert f"{second} is live, and revoked" in run("doctor", "--root", root).stderr
+    authority.allowed.write_text("x\n")
+    for words in (("status",), ("doctor",)):
+        done = run(*words, "--root", root)
+        assert f"{authority.allowed}:1" in done.stdout + done.stderr
+
+
+def test_a_script_for_root_is_not_written_for_what_is_not_trusted(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Bootstrap of an artifact that nobody has signed, where somebody should; the script says where a policy goes."""
+    authority.allow("ci")
+    path = authority.artifact(tmp_path, "1.0")
+    words = ("bootstrap", "--print", path, "--root", root, "--user", "nobody")
+    assert '#   ci@example.org namespaces="install-release:shop" ssh-ed25519 AAAA...\n' in run(*words).stdout
+    authority.policy("", required=1)
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "refused to write a script for what this host does not trust" in done.stderr
