@@ -18,9 +18,10 @@ _VERSION = re.compile(rb"^__version__ = \"(\d+(?:\.\d+)*)\"$", re.MULTILINE)  # 
 
 def accept(host: Host, artifact: Artifact) -> bool:
     """Keep the artifact's installer unless a newer one is here already. Whether it was written. Raises ``ArtifactError`` or ``OSError``."""
+    packed = artifact.read(artifact.manifest.installer, where=NAME)
     if _known(host, artifact):
         return False
-    data = _read(artifact)
+    data = _unpacked(packed, artifact.manifest.installer.size)
     there = host.read(BIN, NAME, most=len(data) + (16 << 20))
     if there == data or (there is not None and version_of(there) > version_of(data)):
         return False
@@ -47,9 +48,8 @@ def version_of(installer: bytes) -> tuple[int, ...]:
     return tuple(map(int, found[1].split(b"."))) if found else ()
 
 
-def _read(artifact: Artifact) -> bytes:
-    span = artifact.manifest.installer
-    plain = inflate(artifact.read(span, where=NAME), span.size, NAME)
+def _unpacked(packed: bytes, length: int) -> bytes:
+    plain = inflate(packed, length, NAME)
     try:
         size = int(plain[124:135], 8)
     except ValueError:
