@@ -66,7 +66,9 @@ def pull(store: Store, wanted: Reference, directory: Path, *, have: Sequence[Pat
     target = manifest.target
     path = directory / f"{manifest.name}-{manifest.version}-{target.abi}-{target.platform}-{identity[-12:]}.tgz"
     tally = Tally(moved)
-    if not _is_here(path, identity, signatures, stated):
+    if _is_here(path, identity, signatures, stated):
+        sha256 = _sha256(path)
+    else:
         directory.mkdir(parents=True, exist_ok=True)
         with ExitStack() as files:
             here = local.find(layout.regions(manifest), [*have, directory], cache, manifest.name, files)
@@ -75,7 +77,7 @@ def pull(store: Store, wanted: Reference, directory: Path, *, have: Sequence[Pat
             tally("of", manifest.tail.bytes)
             assembly.run(here, stated)
             _finish(work, path)
-    sha256 = _sha256(path)
+        sha256 = assembly.sha256
     publish(path.with_name(f"{path.name}.sha256"), lambda out: _write(out.fileno(), f"{sha256}  {path.name}\n".encode()))
     size = path.stat().st_size
     return Pulled(path, identity, manifest, sha256, stated, size, tally.read, tally.kept, tally.local, len(signatures))
@@ -136,7 +138,9 @@ def _finish(work: _Work, path: Path) -> None:
 
 
 class _Assembly:
-    """One release, put together in a file."""
+    """One release, put together in a file. ``sha256``: of that file, once it has ``run``."""
+
+    sha256 = ""
 
     def __init__(self, store: Store, manifest: Manifest, data: bytes, signatures: Sequence[bytes], identity: str, work: _Work, moved: Moved) -> None:
         self._store, self._manifest, self._moved, self._work = store, manifest, moved, work
@@ -197,7 +201,7 @@ class _Assembly:
 
     def _assemble(self, chunks: Sequence[_Chunk]) -> str:
         """Fill the body; the SHA-256 of what the store calls release.tgz. Hashed in order, while what follows arrives."""
-        whole = hashlib.sha256(self._plain_head)
+        whole, signed = hashlib.sha256(self._plain_head), hashlib.sha256(self._head)
         with ThreadPoolExecutor(WORKERS) as pool:
             begun: list[Future[None]] = [pool.submit(self._fill, chunk) for chunk in chunks]
             try:
@@ -205,10 +209,14 @@ class _Assembly:
                     filled.result()
                     for data in Here(((self._work.file, len(self._head) + chunk.offset, chunk.length),)).read(_STEP):
                         whole.update(data)
+                        if self._head != self._plain_head:
+                            signed.update(data)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         whole.update(self._plain_trailer)
+        signed.update(self._trailer)
+        self.sha256 = (whole if self._head == self._plain_head else signed).hexdigest()
         return whole.hexdigest()
 
     def _fill(self, chunk: _Chunk) -> None:

@@ -18,6 +18,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -154,15 +155,16 @@ class S3Store:
         return tuple(sorted(each["Prefix"][len(whole) :].rstrip("/") for page in pages for each in page.get("CommonPrefixes", ())))
 
     def _pages(self, operation: str, prefix: str, **more: str) -> Iterator[Mapping[str, Any]]:
-        pages = iter(self._client.get_paginator(operation).paginate(Bucket=self._bucket, Prefix=self._key(prefix), **more))
+        """Each page is tried again by itself: boto3's own iterator, once it has failed, ends as if there were no more."""
+        token: dict[str, str] = {}
         while True:
-            try:
-                page = self._try(lambda: next(pages, None))
-            except _FAMILY as error:
-                raise self._told(error, prefix) from None
-            if page is None:
-                return
+            where = {"Bucket": self._bucket, "Prefix": self._key(prefix), **more, **token}
+            with self._telling(prefix):
+                page: Mapping[str, Any] = self._try(partial(getattr(self._client, operation), **where))
             yield page
+            if not page.get("IsTruncated"):
+                return
+            token = {name: page[f"Next{name}"] for name in ("ContinuationToken", "KeyMarker", "UploadIdMarker") if page.get(f"Next{name}")}
 
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
         position, end = offset, offset + length

@@ -37,6 +37,8 @@ ROWS = (
     Row("opens", "opens during flips", 1_000_000),
     Row("life", "steps of the state machine", 1),
     Row("checks", "hostile checks and hooks", 1),
+    Row("store-rounds", "rounds of eight publishers on one channel", 200),
+    Row("store-kills", "requests at which a publisher was killed", 40),
 )
 
 
