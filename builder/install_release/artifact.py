@@ -129,6 +129,7 @@ class Artifact:
         expected = crc.to_bytes(4, "little") + ((len(head) + tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
         if self._pread(self.size - TRAILER_BYTES, TRAILER_BYTES) != expected:
             raise damaged(self.name, "ends in another checksum than its manifest says")
+        self.read(self.manifest.end, where="end")  # nobody needs it: but a copy that differs there was not copied whole
 
     def _member(self, position: int, path: str, most: int) -> tuple[bytes, int]:
         """The contents of the stored member at ``position``, and where it ends. What isn't spelled exactly as ``stored`` does is refused."""
@@ -177,7 +178,7 @@ class Artifact:
 
     def table(self, layer: Layer) -> Iterator[Line]:
         """The lines of a layer's table of contents, as a stream: the table is never held inflated."""
-        return tables.parse(table_blocks(self.read(layer.table, where=layer.name), layer), layer.top, layer.name)
+        return tables.parse(table_blocks(self.read(layer.table, where=layer.name), layer), layer.top, layer.name, layer.files)
 
     def table_lines(self, layer: Layer) -> Iterator[bytes]:
         """The table's lines as they are written, without their line feeds."""

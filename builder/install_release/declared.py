@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .spelling import safe_relative
 
+MOST = 256  # of services, hooks, copied paths; items of one list
 VERDICTS = ("refuse", "keep-local", "take-new", "beside")
 TRIGGERS = ("release", "env", "config")
 MOMENTS = ("pre_flip", "post_flip", "pre_rollback", "post_rollback")

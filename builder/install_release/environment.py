@@ -180,7 +180,7 @@ def _donors(root: Host) -> Iterator[dict[str, int]]:
                 with root.directory(host.ENV_TABLES) as tables:
                     table = os.open(f"{name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=tables)
                 with os.fdopen(table, "rb") as file:
-                    head = json.loads(file.readline(contract.MAX_BYTES) + b"]}")
+                    head = json.loads(file.readline(8 << 20) + b"]}")
                 there = opened.enter_context(root.directory(host.ENVS, name))
                 found.update((layer["table"]["sha256"], there) for layer in head["layers"])
             except (OSError, ValueError, KeyError, TypeError, DamagedError):

@@ -30,6 +30,7 @@ CURRENT, PREVIOUS, REVISIONS = "current", "previous", "revisions.log"
 JOURNAL, HISTORY, LOCK = "journal.json", "history.jsonl", "lock"
 LEDGER, BLOBS = "ledger.json", f"{STATE}/overlay"
 LEASE, TABLES, RELEASE_JSON, INSTALL_JSON = ".lease", ".tables", "release.json", "install.json"
+_MOST_BYTES = 8 << 20  # of a file that is read whole
 _SCAFFOLD = ((RELEASES, 0o755), (ENVS, 0o755), (SHARED, 0o755), (BIN, 0o755), (STATE, 0o750), (STAGING, 0o700), (ENV_TABLES, 0o750))
 _ENV_KEY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{3,127}")
 
@@ -97,7 +98,7 @@ class Host:
         """The absolute path of something below the root."""
         return os.path.join(self.root, *parts)
 
-    def read(self, *parts: str, most: int = contract.MAX_BYTES) -> bytes | None:
+    def read(self, *parts: str, most: int = _MOST_BYTES) -> bytes | None:
         """The bytes of one regular file below the root; None when it is absent. Raises ``DamagedError`` for anything else there."""
         *above, name = "/".join(parts).split("/")
         try:

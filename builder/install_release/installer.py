@@ -10,10 +10,11 @@ from . import durable
 from .artifact import Artifact, inflate, member, padded
 from .errors import ArtifactError, DamagedError, Problem
 from .host import BIN, CURRENT, Host
+from .manifest import Range
 
 NAME = "install-release"
 _PATH = f"release/{NAME}"
-_VERSION = re.compile(rb"^__version__ = \"(\d+(?:\.\d+)*)\"$", re.MULTILINE)  # the modules lie uncompressed in the zip
+_VERSION = re.compile(rb"^__version__ = \"(\d{1,9}(?:\.\d{1,9}){0,3})\"$", re.MULTILINE)  # the modules lie uncompressed in the zip
 
 
 def accept(host: Host, artifact: Artifact) -> bool:
@@ -21,7 +22,7 @@ def accept(host: Host, artifact: Artifact) -> bool:
     packed = artifact.read(artifact.manifest.installer, where=NAME)
     if _known(host, artifact):
         return False
-    data = _unpacked(packed, artifact.manifest.installer.size)
+    data = _inflated(packed, artifact.manifest.installer)
     there = host.read(BIN, NAME, most=len(data) + (16 << 20))
     if there == data or (there is not None and version_of(there) > version_of(data)):
         return False
@@ -48,8 +49,8 @@ def version_of(installer: bytes) -> tuple[int, ...]:
     return tuple(map(int, found[1].split(b"."))) if found else ()
 
 
-def _unpacked(packed: bytes, length: int) -> bytes:
-    plain = inflate(packed, length, NAME)
+def _inflated(packed: bytes, span: Range) -> bytes:
+    plain = inflate(packed, span.size, NAME)
     try:
         size = int(plain[124:135], 8)
     except ValueError:

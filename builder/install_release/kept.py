@@ -37,6 +37,6 @@ def entries(host: Host, directory: str, layer: Layer) -> Iterator[Entry]:
     if data is None or hashlib.sha256(data).hexdigest() != layer.digest:
         what = "is missing." if data is None else "is not the table that the manifest names."
         raise DamagedError("a table of contents is damaged", [Problem(host.path(directory, TABLES, layer.name), what)])
-    for line in tables.parse(artifacts.table_blocks(data, layer), layer.top, layer.name):
+    for line in tables.parse(artifacts.table_blocks(data, layer), layer.top, layer.name, layer.files):
         if not isinstance(line, Segment):
             yield Entry(line.path, line.type, line.mode, line.size, line.sha256, target=line.target)

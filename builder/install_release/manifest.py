@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, NamedTuple, get_type_hints
 
+from .declared import MOST
 from .declared import Conflict as Conflict
 from .declared import Copied as Copied
 from .declared import Health as Health
@@ -27,9 +28,13 @@ from .spelling import NAME, VERSION
 from .spelling import safe_relative as safe_relative
 
 FORMAT = 1
-MAX_BYTES = 8 << 20  # of a manifest
-MAX_TABLE_BYTES = 64 << 20  # of one layer's compressed table
+MAX_BYTES = 1 << 20  # of a manifest: as objects of Python, nobody having signed it yet, it takes thirty times as much
+MAX_TABLE_BYTES = 16 << 20  # of one layer's compressed table: some 350 000 files
 MAX_SEGMENT_BYTES = 16 << 20  # of one segment, compressed or inflated
+MAX_INSTALLER_BYTES = 4 << 20  # of the installer, compressed or inflated
+MAX_END_BYTES = 4096  # of the two zero blocks that end it
+MAX_LAYERS = 4096
+MAX_PROBLEMS = 100  # that are told of one manifest
 
 TOPS: Mapping[str, str] = {  # kind of layer -> the one directory of release/ that its paths are below
     "src": "src",
@@ -183,7 +188,7 @@ def parse(data: bytes) -> Manifest:
     problems: list[Problem] = []
     manifest = _build(Manifest, value, "", problems)
     if not problems:
-        problems = list(_contradictions(manifest))
+        problems = _contradictions(manifest)[:MAX_PROBLEMS]
     if problems:
         raise ArtifactError("the manifest is not valid", problems)
     assert isinstance(manifest, Manifest)
@@ -205,7 +210,7 @@ def load_canonical(data: bytes, where: str) -> Any:
     if len(data) > MAX_BYTES:
         raise ArtifactError("the manifest is not valid", [Problem(where, f"is longer than {MAX_BYTES} bytes")])
     try:
-        value = json.loads(data.decode("ascii"))
+        value = json.loads(data.decode("ascii"), parse_int=_whole_number)
         same = canonical(value) == data
     except (ValueError, RecursionError) as error:
         raise ArtifactError("the manifest is not valid", [Problem(where, f"is no JSON: {error}")]) from None
@@ -213,6 +218,12 @@ def load_canonical(data: bytes, where: str) -> Any:
         problem = Problem(where, "is not in canonical form (sorted keys, no white space, no floats, no duplicates)")
         raise ArtifactError("the manifest is not valid", [problem])
     return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 17:  # of 2^53 and more: before Python 3.11 it would take minutes to read one of a million digits
+        raise ValueError("a number is too long")
+    return int(digits)
 
 
 _hints = functools.cache(get_type_hints)  # of a class: asked for each layer
@@ -223,8 +234,10 @@ def _build(kind: Any, value: Any, where: str, problems: list[Problem]) -> Any:
     if not isinstance(value, dict):
         problems.append(Problem(where or "release.json", "must be an object"))
         return None
+    if len(problems) >= MAX_PROBLEMS:
+        return None
     hints, before, made = _hints(kind), len(problems), {}
-    for key in sorted(set(value) - set(kind._fields)):
+    for key in sorted(set(value) - set(kind._fields))[:MAX_PROBLEMS]:
         problems.append(Problem(_join(where, key), "is unknown"))
     for key in kind._fields:
         if key in value:
@@ -239,6 +252,10 @@ def _convert(hint: Any, value: Any, where: str, problems: list[Problem]) -> Any:
     if inner:  # tuple[X, ...] is the only generic here
         if not isinstance(value, list):
             problems.append(Problem(where, "must be a list"))
+            return ()
+        most = MAX_LAYERS if inner[0] is Layer else MOST
+        if len(value) > most:
+            problems.append(Problem(where, f"holds more than {most}"))
             return ()
         return tuple(_convert(inner[0], item, f"{where}[{i}]", problems) for i, item in enumerate(value))
     if hint in (str, bool, int):
@@ -259,6 +276,8 @@ def _join(where: str, key: str) -> str:
 
 _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
+_NUMBERS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -275,10 +294,18 @@ def _contradictions(m: Manifest) -> list[Problem]:
     check(_COMMIT.fullmatch(m.commit), "commit", "is no commit id")
     check(m.commit_time < 253402300800, "commit_time", "is after the year 9999")
     check(m.keep_releases >= 1, "keep_releases", "must be 1 or more")
-    check(m.root.startswith("/") and "\0" not in m.root and ".." not in m.root.split("/"), "root", "must be an absolute path")
+    check(m.root.startswith("/") and safe_relative(m.root[1:]), "root", "must be an absolute path, without '.', '..' or a slash at its end")
     check(m.env.kind in ENV_KINDS, "env.kind", f"is not one of {', '.join(ENV_KINDS)}")
-    check(re.fullmatch(r"\d+\.\d+", m.target.python), "target.python", "is no Python version like 3.11")
-    check(re.fullmatch(r"(\d+\.\d+)?", m.target.libc.minimum), "target.libc.minimum", "is no version like 2.28")
+    check(_NUMBERS.fullmatch(m.minimum_installer), "minimum_installer", "is no version like 1.0.0")
+    check(re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", m.target.python), "target.python", "is no Python version like 3.11")
+    for where in ("implementation", "abi", "platform"):
+        check(_WORD.fullmatch(getattr(m.target, where)), f"target.{where}", "is no word of letters, digits and '_'")
+    check(re.fullmatch(r"([0-9a-f]{2}){0,32}", m.target.byte_code), "target.byte_code", "is no hexadecimal number")
+    check(not m.target.libc.name or _WORD.fullmatch(m.target.libc.name), "target.libc.name", "is no word of letters, digits and '_'")
+    check(not m.target.libc.minimum or _NUMBERS.fullmatch(m.target.libc.minimum), "target.libc.minimum", "is no version like 2.28")
+    for command in m.requires.commands:
+        good = command.isprintable() and len(command) < 4096 and not command.startswith("-") and command
+        check(good, "requires.commands", f"{command[:80]!r} is no name of a command")
     for where in ("linked_dirs", "linked_files"):
         for path in getattr(m.requires, where):
             check(safe_relative(path), f"requires.{where}", f"{path!r} is not a relative path")
@@ -305,6 +332,7 @@ def _contradictions(m: Manifest) -> list[Problem]:
         check(span.offset == position, where, f"begins at {span.offset}, expected {position}: the ranges must tile the file")
         position = span.offset + length
     check(position == m.tail.bytes, "tail.bytes", f"is {m.tail.bytes}, the ranges end at {position}")
-    check(m.installer.bytes <= MAX_SEGMENT_BYTES and m.installer.size <= MAX_SEGMENT_BYTES, "installer", "is too long")
+    check(m.installer.bytes <= MAX_INSTALLER_BYTES and m.installer.size <= MAX_INSTALLER_BYTES, "installer", "is too long")
+    check(m.end.bytes <= MAX_END_BYTES and m.end.size <= MAX_END_BYTES, "end", "is too long")
     check(m.tail.crc32 < 1 << 32, "tail.crc32", "is no 32-bit number")
     return found

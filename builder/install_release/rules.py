@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from .declared import COMMANDS, MOMENTS, TRIGGERS, VERDICTS, Health, Hook, Overlay, Service, safe_glob
+from .declared import COMMANDS, MOMENTS, MOST, TRIGGERS, VERDICTS, Health, Hook, Overlay, Service, safe_glob
 from .errors import Problem
 from .spelling import NAME, VERSION, safe_relative
 
-MOST = 256  # of services, hooks, copied paths; items of one list
 LONGEST = 24 * 3600  # seconds of one deadline
 
 

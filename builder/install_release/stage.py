@@ -58,14 +58,22 @@ def conflicts(artifact: Artifact) -> tuple[Problem, ...]:
 
 def _tracked(entries: Iterator[Entry], linked: Sequence[str]) -> Iterator[Problem]:
     remedy = "Take it out of the source, or out of linked_dirs and linked_files."
+    ends, holders = set(linked), {above: path for path in linked for above in _above(path)}
     for entry in entries:
-        for path in linked:
-            within = entry.path == path or entry.path.startswith(f"{path}/")
-            placeholder = entry.path.startswith(f"{path}/") and os.path.basename(entry.path) in _PLACEHOLDERS
-            if within and entry.type != "dir" and not placeholder:
-                yield Problem("shared", f"{path} is to be a link into {SHARED}/, but the source has {entry.path}.", remedy)
-            elif path.startswith(f"{entry.path}/") and entry.type != "dir":
-                yield Problem("shared", f"{path} is to be a link into {SHARED}/, but {entry.path} is no directory.", remedy)
+        if entry.type == "dir":
+            continue
+        path = next((each for each in (entry.path, *_above(entry.path)) if each in ends), "")
+        placeholder = path != entry.path and os.path.basename(entry.path) in _PLACEHOLDERS
+        if path and not placeholder:
+            yield Problem("shared", f"{path} is to be a link into {SHARED}/, but the source has {entry.path}.", remedy)
+        elif entry.path in holders:
+            yield Problem("shared", f"{holders[entry.path]} is to be a link into {SHARED}/, but {entry.path} is no directory.", remedy)
+
+
+def _above(path: str) -> Iterator[str]:
+    """``a/b/c`` as ``a/b``, ``a``."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 class Staging(NamedTuple):

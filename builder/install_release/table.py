@@ -44,6 +44,9 @@ class Entry(NamedTuple):
 
 
 Line = Union[Segment, Entry]
+MAX_SEGMENTS = 1 << 16  # of one layer
+MAX_OTHERS = 1 << 18  # directories and links of one layer
+_HEADER = 512  # bytes that an entry takes at least of what its segments inflate to
 _LIMIT = 1 << 53  # what every reader of JSON holds exactly
 _COUNT = "(0|[1-9][0-9]{0,14})"
 _PATH = "([A-Za-z0-9_.,@+=~/-]+)"
@@ -76,15 +79,16 @@ def to_line(line: Line) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def parse(blocks: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
-    """Check and yield each line of the table of layer ``where``, whose paths must all be below ``top``.
+def parse(blocks: Iterable[bytes], top: str, where: str, stated: int | None = None) -> Iterator[Line]:
+    """Check and yield each line of the table of layer ``where``, whose paths must all be below ``top``. ``stated``: how many files it must have.
 
     ``blocks``: of one or more whole lines, without the last one's line feed. Raises ``ArtifactError`` at the first line that breaks a rule: nothing
-    after it can be trusted.
+    after it can be trusted. What is held does not grow with the table.
     """
-    segments = number = 0
+    segments = number = files = others = room = 0
+    most = _LIMIT if stated is None else stated
     previous = ""
-    known_dirs: set[str] = set()
+    above: list[str] = []  # directories that the next path may lie in: each begins with the one before it, and the last path with each
     sizes: dict[int, int] = {}
     for block in blocks:
         for mode, offset, path, segment, sha256, size, directory, other in _LINES.findall(block.decode("latin-1") + "\n"):
@@ -102,40 +106,62 @@ def parse(blocks: Iterable[bytes], top: str, where: str) -> Iterator[Line]:
                     sizes[segments] = line.size
                     sizes.pop(segments - 4096, None)  # a file that spans more is checked by its reader
                     segments += 1
+                    room += line.size
+                    if segments > MAX_SEGMENTS:
+                        _fail(where, number, f"there are more than {MAX_SEGMENTS} segments")
                     yield line
                     continue
                 path, entry = line.path, line
             parent, _, name = path.rpartition("/")
+            while above and not path.startswith(above[-1]):
+                above.pop()
+            known = parent in above
             # What lies in a directory that was found safe is safe when its name is, and it is short.
-            if (parent not in known_dirs or name in _NO_NAMES or len(path) > 255) and not safe_relative(path):
+            if (not known or name in _NO_NAMES or len(path) > 255) and not safe_relative(path):
                 _fail(where, number, f"{path!r} is not a safe path")
             if path <= previous:  # the order of code points is that of UTF-8's bytes
                 _fail(where, number, f"{path!r} is out of order or there twice")
             previous = path
-            if parent not in known_dirs and (parent or path != top or entry.type != "dir"):
+            if not known and (parent or path != top or entry.type != "dir"):
                 _fail(where, number, f"{path!r} has no directory before it, or is not below {top}/")
+            room -= _HEADER
+            if room < 0:
+                _fail(where, number, f"{path!r} is more than the segments before it can hold")
+            if mode or entry.type == "file":
+                files += 1
+                if files > most:
+                    _fail(where, number, f"{path!r} is one more than the {stated} files that are stated")
+            else:
+                others += 1
+                if others > MAX_OTHERS:
+                    _fail(where, number, f"there are more than {MAX_OTHERS} directories and links")
             if directory or entry.type == "dir":
-                known_dirs.add(path)
+                above.append(path)
             elif entry.type == "link":
                 if not inside(path, entry.target, top):
                     _fail(where, number, f"the link {path!r} points outside {top}/, to {entry.target!r}")
             elif entry.size and (entry.segment >= segments or entry.offset >= sizes.get(entry.segment, 0)):
                 _fail(where, number, f"{path!r} lies outside its segment")
             yield entry
+    if files != most and stated is not None:
+        _fail(where, number, f"there are {files} files, stated are {stated}")
 
 
 def inside(path: str, target: str, top: str) -> bool:
-    """Whether a link at ``path`` that says ``target`` points to something below ``top/``, read by its letters alone."""
-    if not target or target.startswith("/") or "\0" in target or len(target) > 4095:
+    """Whether a link at ``path`` that says ``target`` points to something below ``top/``.
+
+    It goes up first, if at all: what lies above the link are directories. Behind a name, which may be a link itself, ``..`` would be anywhere.
+    """
+    if not target or target.startswith("/") or not target.isprintable() or len(target.encode()) > 4095:
         return False
-    parts = path.split("/")[:-1]
+    parts, down = path.split("/")[:-1], False
     for part in target.split("/"):
         if part == "..":
-            if len(parts) <= 1:
+            if down or len(parts) <= 1:
                 return False
             parts.pop()
         elif part not in ("", "."):
-            parts.append(part)
+            down = True
     return parts[:1] == [top]
 
 
@@ -144,7 +170,10 @@ _decode = json.JSONDecoder().raw_decode  # a table may have 200 000 lines: witho
 
 def _line(raw: bytes, where: str, number: int) -> Line:
     value = _load(raw, where, number)
-    return _entry(value, where, number) if "path" in value else _segment(value, where, number)
+    line = _entry(value, where, number) if "path" in value else _segment(value, where, number)
+    if to_line(line) != raw + b"\n":
+        _fail(where, number, "is spelled in another way than its writer does")
+    return line
 
 
 def _load(raw: bytes, where: str, number: int) -> dict[str, Any]:

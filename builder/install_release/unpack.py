@@ -28,6 +28,7 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _MODES = {"644": 0o644, "755": 0o755}
 _MOST_PROCESSES = 2  # each takes some 25 MiB
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STEP = 128 << 10  # what is copied at once stays in a processor's cache
 _WORTH_A_PROCESS = 1 << 20  # what a fork takes is made up for by so much work
 
@@ -50,27 +51,36 @@ def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> 
     Raises ``ArtifactError`` when the segments don't tile the layer, or a file isn't where its table says.
     """
     position, group, complete, end = layer.table.offset + layer.table.bytes, Group(layer.table.offset), True, 0
+    last, left = layer.table.offset + layer.bytes, layer.size
     for line in artifact.table(layer):
         if isinstance(line, Segment):
             if complete:  # an entry stood between the last segment's line and this one
-                if group.files:
+                if group.segments:
                     yield group
                 group, complete, end = Group(position), False, 0
             group.segments.append(line)
             position += line.bytes
+            if position > last:
+                raise _wrong(layer.name, "its segments are longer than it is")
             continue
         complete = True
+        if len(group.segments) > 1 and not line.size:
+            raise _wrong(layer.name, f"{line.path!r} is not what segments in a row are for")
         if line.type != "file":
             place(line)
             continue
         if line.size:
             _check_file(group, line, layer, end)
-            end = line.offset + line.size
+            end, left = line.offset + line.size, left - line.size
+            if left < 0:
+                raise _wrong(layer.name, f"its files hold more than the {layer.size} bytes that are stated")
         group.files.append(line)
-    if group.files:
+    if group.segments:
         yield group
-    if position != layer.table.offset + layer.bytes:
+    if position != last or not complete:
         raise _wrong(layer.name, "its segments don't fill it")
+    if left:
+        raise _wrong(layer.name, f"its files hold {layer.size - left} bytes, stated are {layer.size}")
 
 
 def _check_file(group: Group, entry: Entry, layer: Layer, end: int) -> None:
@@ -78,7 +88,8 @@ def _check_file(group: Group, entry: Entry, layer: Layer, end: int) -> None:
     if len(group.segments) == 1:
         good, room = True, group.segments[0].size
     else:
-        good, room = bool(group.segments) and not group.files, sum(segment.size for segment in group.segments)
+        room = sum(segment.size for segment in group.segments)
+        good = bool(group.segments) and not group.files and entry.offset + entry.size > room - group.segments[-1].size
     if not good or entry.segment != group.segments[0].number or not end <= entry.offset <= room - entry.size:
         raise _wrong(layer.name, f"{entry.path!r} is not where the table says")
 
@@ -180,11 +191,11 @@ class _Unpacking:
                 continue
             self.check()
             self.reader.begin(group.segments, group.offset, layer.name)
-            inflated = False
+            inflated = not group.files  # then it holds nothing but headers: nobody knows yet that it is there
             for entry in group.files:
-                path = entry.path[skip:]
-                if donor is None or not self.copied(donor, path, entry):
-                    self.write(path, entry)
+                parent, _, name = entry.path[skip:].rpartition("/")
+                if donor is None or not self.copied(donor, parent, name, entry):
+                    self.write(parent, name, entry)
                     inflated = True
             if inflated:
                 self.reader.finish()
@@ -202,36 +213,35 @@ class _Unpacking:
         elif entry.type == "link" and self.links.setdefault(path, entry.target) != entry.target:
             raise _wrong(layer.name, f"{entry.path!r} is a link to two different places")
 
-    def write(self, path: str, entry: Entry) -> None:
-        file = self.new(path, entry)
+    def write(self, parent: str, name: str, entry: Entry) -> None:
+        file = self.new(parent, name, entry)
         if file is None:
             return
         try:
             for piece in self.reader.pieces(entry.offset, entry.size):
-                self.check()
+                if entry.size > _STEP:
+                    self.check()
                 _write(file, piece)
         finally:
             os.close(file)
 
-    def new(self, path: str, entry: Entry) -> int | None:
+    def new(self, parent: str, name: str, entry: Entry) -> int | None:
         """A new file. None: there is one already, to be compared in the end."""
-        parent, _, name = path.rpartition("/")
         mode = _MODES[entry.mode]
         try:
             return os.open(name, _NEW_FILE, mode, dir_fd=self.walker.directory(parent))
         except FileExistsError:
-            self.twice.append((path, mode, entry.sha256))
+            self.twice.append((f"{parent}/{name}" if parent else name, mode, entry.sha256))
             return None
 
-    def copied(self, donor: _Walker, path: str, entry: Entry) -> bool:
+    def copied(self, donor: _Walker, parent: str, name: str, entry: Entry) -> bool:
         """Whether the donor's file could be taken: what was written is what the table says."""
-        parent, _, name = path.rpartition("/")
         try:
-            source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=donor.directory(parent))
+            source = os.open(name, _OLD_FILE, dir_fd=donor.directory(parent))
         except (OSError, ArtifactError):
             return False
         try:
-            target = self.new(path, entry)
+            target = self.new(parent, name, entry)
             if target is None:
                 return True
             good = False
@@ -248,6 +258,12 @@ class _Unpacking:
     def fill(self, target: int, source: int, entry: Entry) -> bool:
         """Fill ``target`` with what ``source`` holds. Whether that is what the entry says."""
         cloned = self.clones and entry.size > 0 and self.clone(target, source)
+        if entry.size <= _STEP and not cloned:  # nearly every file
+            data = os.read(source, entry.size)
+            if hashlib.sha256(data).hexdigest() != entry.sha256:
+                return False
+            _write(target, data)
+            return True
         digest, left = hashlib.sha256(), entry.size
         while left >= 0 and (count := os.readv(target if cloned else source, (self.buffer,))):
             self.check()

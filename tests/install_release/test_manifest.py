@@ -53,6 +53,8 @@ def test_the_id_is_derived_from_the_commit_time_and_the_manifest(data: bytes) ->
         lambda text: "[" * 100_000,
         lambda text: text.replace("shop", "sh\u00f6p"),
         lambda text: text.replace('"commit_time":1763892672', '"commit_time":NaN'),
+        lambda text: text.replace('"keep_releases":5', '"keep_releases":' + "9" * 900_000),
+        lambda text: text.replace("{", "{" + " " * (1 << 20), 1),
     ],
 )
 def test_only_one_spelling_is_read(data: bytes, spelling: Callable[[str], str]) -> None:
@@ -89,6 +91,18 @@ def test_only_one_spelling_is_read(data: bytes, spelling: Callable[[str], str]) 
         (lambda m: m["installer"].update(offset=1), "installer"),
         (lambda m: m.update(format=2), "format"),
         (lambda m: m.update(layers={}), "layers"),
+        (lambda m: m.update(layers=[{}] * 5000), "layers"),
+        (lambda m: m.update(root="/srv/\x1b[2J"), "root"),
+        (lambda m: m.update(root="/srv/\ud800"), "root"),
+        (lambda m: m.update(minimum_installer="\u00b2.0"), "minimum_installer"),
+        (lambda m: m.update(minimum_installer="9" * 5000), "minimum_installer"),
+        (lambda m: m["target"].update(python="\uff13.11"), "target.python"),
+        (lambda m: m["target"].update(abi="\x1b[2J"), "target.abi"),
+        (lambda m: m["target"].update(byte_code="xyz"), "target.byte_code"),
+        (lambda m: m["target"]["libc"].update(minimum="2." + "9" * 5000), "target.libc.minimum"),
+        (lambda m: m["requires"].update(commands=["\x1b[2J"]), "requires.commands"),
+        (lambda m: m["requires"].update(linked_dirs=[f"m{n}" for n in range(300)]), "requires.linked_dirs"),
+        (lambda m: m["installer"].update(size=5 << 20), "installer"),
     ],
 )
 def test_what_contradicts_itself_is_refused_where_it_does(data: bytes, change: Callable[[Any], Any], where: str) -> None:
@@ -123,7 +137,7 @@ def test_what_contradicts_itself_is_refused_where_it_does(data: bytes, change: C
         (lambda m: m.update(services=[{**SERVICE, "deadline": 1 << 40}]), "services[web].deadline"),
         (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["a\0b"]}]), "services[web].restart"),
         (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["--x"]}]), "services[web].restart"),
-        (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["x"] * 300}]), "services[web].restart"),
+        (lambda m: m.update(services=[{**SERVICE, "kind": "command", "unit": "", "restart": ["x"] * 300}]), "services[0].restart"),
         (lambda m: m.update(services=[SERVICE, SERVICE]), "services"),
         (lambda m: m.update(services=[{**SERVICE, "name": f"s{i}", "unit": f"s{i}.service"} for i in range(300)]), "services"),
         (lambda m: m.update(services=[{**SERVICE, "surprise": 1}]), "services[0].surprise"),

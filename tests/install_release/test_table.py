@@ -90,7 +90,7 @@ def test_a_table_that_leads_astray_is_refused(lines: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "good"), [("b", True), ("../src/b", False), ("./b", True), ("x/../b", True), ("..", False), ("../../etc", False), ("/src/b", False)]
+    ("target", "good"), [("b", True), ("../src/b", False), ("./b", True), ("x/../b", False), ("..", False), ("../../etc", False), ("/src/b", False)]
 )
 def test_links_point_inside_their_layer(target: str, good: bool) -> None:
     """A link's target is judged by its letters alone: it may never leave the top, not even to come back."""

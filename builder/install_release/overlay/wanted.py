@@ -15,6 +15,7 @@ from .change import Rendered, Wanted
 from .render import MOST, render
 
 _MOST_IN_ALL = 8 << 20  # bytes: a configuration, held in memory, more than once
+_MOST_BESIDE = 4 << 20  # bytes of headers and padding in one run of segments
 
 
 def rendered(artifact: Artifact, root: str) -> Wanted:
@@ -35,7 +36,7 @@ def rendered(artifact: Artifact, root: str) -> Wanted:
         size = 0
         for group in groups(artifact, layer, place):
             size += sum(entry.size for entry in group.files)
-            if size > _MOST_IN_ALL:
+            if size > _MOST_IN_ALL or sum(segment.size for segment in group.segments) > _MOST_IN_ALL + _MOST_BESIDE:
                 what = f"etc/ holds more than {_MOST_IN_ALL} bytes."
                 return Wanted(problems=(Problem("etc", what, "It is for configuration: put what else there is into the source, or into assets."),))
             position, plain = group.offset, bytearray()
