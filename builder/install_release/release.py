@@ -35,7 +35,7 @@ from .artifact import Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
 from .history import Event, History
-from .host import CURRENT, ENVS, INSTALL_JSON, RELEASES, SHARED, STATE, Host
+from .host import CURRENT, ENVS, INSTALL_JSON, RELEASE_JSON, RELEASES, SHARED, STATE, Host
 from .interpreter import Interpreter
 from .manifest import Conflict, Hook, Manifest
 from .overlay import OverlayError, Proposal, Wanted
@@ -483,11 +483,12 @@ def _stage(host: Host, artifact: Artifact, staging: Staging, order: Order, clock
 
 def _record(host: Host, release: str, order: Order) -> None:
     """A release that is here and whole is in the history as installed, also when whoever published it was killed before he could say so."""
-    past = _past(host).of(release)
-    if past.installed is None:
-        record, env = hashlib.sha256(host.read(RELEASES, release, INSTALL_JSON) or b"").hexdigest(), str(host.record(release)["env"])
-        manifest = host.manifest(release)
-        history.append(host, [order.event("installed", release, record=record, env=env, commit=manifest.commit, version=manifest.version)])
+    if _past(host).of(release).installed is None:
+        manifest, record = host.manifest(release), host.record(release)
+        names = {"record": INSTALL_JSON, "manifest": RELEASE_JSON}
+        digests = {key: hashlib.sha256(host.read(RELEASES, release, name) or b"").hexdigest() for key, name in names.items()}
+        about = {"version": manifest.version, "commit": manifest.commit, "env": record["env"], **digests, **_signed(trust.recorded(record))}
+        history.append(host, [order.event("installed", release, **about)])
 
 
 def _reason(error: BaseException) -> str:
