@@ -113,8 +113,13 @@ class Bench:
         self.clear()
 
     def clear(self) -> None:
-        shutil.rmtree(self.top, ignore_errors=True)
-        self.top.mkdir()
+        """Empty the directory, which may be where something is mounted."""
+        self.top.mkdir(exist_ok=True)
+        for each in os.scandir(self.top):
+            if each.is_dir(follow_symlinks=False):
+                shutil.rmtree(each.path)
+            else:
+                os.unlink(each.path)
 
     def lay(self, tree: Tree) -> None:
         self.clear()

@@ -59,24 +59,26 @@ class Trial:
             self.states[key] = told
             call = self.run.recording.calls[number - 1] if number else None
             where = f"{self.run.name}, cut after call {number}" + (f" ({call.name} {call.paths[-1] if call.paths else ''})" if call else "")
-            what = [*wrong(self.run, tree, told, recovered=False), *(self._use(tree, told) if self.used else ())]
+            if self.used:
+                self.bench.lay(tree)
+                self.remarkable.setdefault(_kind(tree), tree)
+            what = [*wrong(self.run, tree, told, recovered=False), *(use(self.bench, self.run, told, self.recovered) if self.used else ())]
             self.found += [f"{where}, {len(disk.waiting)} waiting: {''.join(map(str, each))}: {words}" for words in what]
 
-    def _use(self, tree: Tree, told: bool) -> Iterator[str]:
-        bench = self.bench
-        bench.lay(tree)
-        self.remarkable.setdefault(_kind(tree), tree)
-        try:
-            _recover(bench)
-            after = scan(bench.top)
-            yield from (f"after recovery: {words}" for words in wrong(self.run, after, told, recovered=True))
-            key = hash(frozenset((path, node._replace(content=_timeless(node.content))) for path, node in after.items()))
-            if key not in self.recovered:
-                self.recovered.add(key)
-                yield from _go_on(bench, self.run)
-        except Exception as error:  # whatever it is: nobody is there to clean up
-            problems = [str(each) for each in getattr(error, "problems", ())]
-            yield f"after recovery: {type(error).__name__}: {error} {problems or ''}"
+
+def use(bench: Bench, run: Run, told: bool, seen: set[int]) -> Iterator[str]:
+    """Recover what a cut left in the place of ``bench``, and go on from there, unless what recovery made of it was ``seen`` before; what was wrong."""
+    try:
+        _recover(bench)
+        after = scan(bench.top)
+        yield from (f"after recovery: {words}" for words in wrong(run, after, told, recovered=True))
+        key = hash(frozenset((path, node._replace(content=_timeless(node.content))) for path, node in after.items()))
+        if key not in seen:
+            seen.add(key)
+            yield from _go_on(bench, run)
+    except Exception as error:  # whatever it is: nobody is there to clean up
+        problems = [str(each) for each in getattr(error, "problems", ())]
+        yield f"after recovery: {type(error).__name__}: {error} {problems or ''}"
 
 
 def _recover(bench: Bench) -> tuple[str, ...]:
