@@ -32,7 +32,7 @@ from . import tar
 from .contents import File, Read, gather
 
 SEGMENT_BYTES = 4 << 20  # of tar: what two threads of an installer hold in memory twice, with room to spare below 64 MiB
-LEVEL = 5  # docs/decisions/0002: within two per cent of gzip -6, in a third of its time
+LEVEL = 4  # docs/decisions/0002: within four per cent of gzip -6, in less than a third of its time
 _WAITING = 2  # segments of one layer that are being compressed while the next is filled
 _TRAILER = struct.Struct("<IQ")  # of a cache entry: CRC-32 and length of the line before it
 
