@@ -41,7 +41,10 @@ def prune(store: Store, name: str, *, newest: int, since: datetime, now: datetim
     plan = Pruning(name, going, staying, leftovers, act)
     if not act:
         return plan
-    spared = [each for each in [*(release.id for release in going), *leftovers] if not _remove(store, name, each, since, who, now)]
+    doomed = [*(release.id for release in going), *leftovers]
+    for identity in doomed[:1]:
+        store.remove(release_key(name, identity, "none"))  # there is no such part: whoever may not remove is told before anything is marked
+    spared = [identity for identity in doomed if not _remove(store, name, identity, since, who, now)]
     uploads = store.remove_stale(release_key(name, "")[:-1], now - LEFTOVER)
     return Pruning(name, going, staying, leftovers, True, tuple(spared), uploads)
 

@@ -308,7 +308,8 @@ class S3Store:
             raise self._told(error, key) from None
         said = answer.get("ChecksumSHA256") or (self._facts(key) or {}).get("ChecksumSHA256")
         if said != whole:
-            self.remove(key)
+            with suppress(StoreError):
+                self.remove(key)
             what = f"has the checksum {said or '(none)'} where {whole} was sent"
             remedy = "A store has to keep SHA-256 checksums of multipart uploads (ChecksumAlgorithm=SHA256)."
             raise ChecksumError("what arrived is not what was sent", [Problem(self._shown(key), what, remedy)])

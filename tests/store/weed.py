@@ -30,6 +30,7 @@ BUCKET = "releases"
 KEYS: Mapping[str, tuple[str, list[str]]] = {  # who -> secret, what the server's own configuration allows
     "builder": ("builder-secret", ["Admin", "Read", "List", "Tagging", "Write"]),
     "host": ("host-secret", ["Read", "List"]),
+    **{who: (f"{who}-secret", []) for who in ("ci", "promoter", "reader", "pruner")},  # what a bucket's policy allows
 }
 
 
