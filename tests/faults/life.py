@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from builder.install_release import history, overlay, release, status
+from builder.install_release import floor, history, overlay, release, status
 from builder.install_release.artifact import open_artifact
 from builder.install_release.declared import Conflict, Copied, Health, Hook, Overlay
 from builder.install_release.errors import InstallError
@@ -92,6 +92,15 @@ class Model:
     states: dict[int, str] = field(default_factory=dict)
     installed: tuple[int, ...] = ()  # in the order of their last installation
     pinned: frozenset[int] = frozenset()
+    floored: bool = False  # whether the policy asks for a floor; what it revokes; and the floor, -1 for none yet
+    revoked: frozenset[int] = frozenset()
+    floor: int = -1
+
+    def refuses(self, number: int) -> bool:
+        """The policy; a later number is a newer commit."""
+        live = self.line[-1] if self.line and self.line[-1] in self.here else -1
+        floor = self.floor if self.floor >= 0 else live
+        return number in self.revoked or (self.floored and number < floor and self.states.get(number) != "good")
 
     def stage(self, number: int) -> Model:
         if number in self.here and self.states[number] != "staged":
@@ -112,18 +121,19 @@ class Model:
         line = (*(each for each in self.line if each != number), number)
         if back and number in self.line:
             line = self.line[: self.line.index(number) + 1]
-        left = self.live
-        flipped = replace(self.mark(number, "good"), live=number, line=line, previous=self.previous if left is None else left)
+        left, floor = self.live, self.floor
+        if self.floored:
+            floor = max(number, floor if floor >= 0 else self.line[-1] if self.line and self.line[-1] in self.here else -1)
+        flipped = replace(self.mark(number, "good"), live=number, line=line, previous=self.previous if left is None else left, floor=floor)
         return flipped.mark(left, "bad") if back and not keep and left is not None else flipped
 
     def _order(self, number: int) -> int:
         return self.installed.index(number) if number in self.installed else -1
 
-    @property
-    def target(self) -> int | None:
+    def target(self, revoked: frozenset[int] = frozenset()) -> int | None:
         """Where a rollback goes."""
         before = self.line[: self.line.index(self.live)] if self.live in self.line else self.line
-        return next((each for each in reversed(before) if each in self.here and self.states[each] == "good"), None)
+        return next((each for each in reversed(before) if each in self.here - revoked and self.states[each] == "good"), None)
 
     def prune(self, leased: set[int]) -> Model:
         if self.live is None:
@@ -131,7 +141,7 @@ class Model:
         good = [each for each in self.here if self.states[each] == "good"]
         good.sort(key=lambda each: (self.line.index(each) if each in self.line else -1, self._order(each)), reverse=True)
         newer = [each for each in self.here - set(good) if self._order(each) > self._order(self.live)]
-        stay = {*good[:KEEP], *newer, *self.pinned, *leased, self.live, self.previous, self.target}
+        stay = {*good[:KEEP], *newer, *self.pinned, *leased, self.live, self.previous, self.target()}
         return replace(self, here=self.here & stay)
 
 
@@ -200,7 +210,7 @@ class Life(RuleBasedStateMachine):
     @initialize(own=st.booleans())
     def begin(self, own: bool) -> None:
         LIVED.clear()
-        for name in ("root", "system"):
+        for name in ("root", "system", "home"):
             shutil.rmtree(self.pool.directory / name, ignore_errors=True)
         self.pool.conf.parent.mkdir()
         self.model, self.edits, self.number, self.edited = Model(), set[str](), 0, False
@@ -220,7 +230,9 @@ class Life(RuleBasedStateMachine):
 
         published, staged = self.model.publish(number), self.model.stage(number)
         fails = self._fails(number, sick)
-        if number == self.model.live:
+        if self.model.refuses(number):
+            possible, wanted = [self.model], 3
+        elif number == self.model.live:
             possible, wanted = [self.model], 0
         elif not activate:
             possible, wanted = [self.model, published, staged], 0
@@ -240,13 +252,15 @@ class Life(RuleBasedStateMachine):
             possible, wanted = [self.model], 3
         elif number == self.model.live:
             possible = [self.model]
+        elif self.model.refuses(number):
+            possible, wanted = [self.model, staged], 3
         elif fails:
             possible, wanted = [self.model, staged, fails(staged)], 4
         self._do("activate", lambda: release.activate(order(self.pool.root), self.pool.ids[number]), possible, wanted, sick, at, again)
 
     @rule(keep=st.booleans(), at=st.none() | st.integers(0, 40), again=st.integers(0, 40))
     def rollback(self, keep: bool, at: int | None, again: int) -> None:
-        target = self.model.target
+        target = self.model.target(self.model.revoked)
         possible, wanted = [self.model], 3
         if self.model.live is not None and target is not None:
             possible, wanted = [self.model, self.model.flip(target, True, keep)], 0
@@ -268,6 +282,16 @@ class Life(RuleBasedStateMachine):
     @rule()
     def recover(self) -> None:
         self._do("recover", lambda: release.recover_now(order(self.pool.root)), [self.model], 0, "", None, 0)
+
+    @rule(floored=st.booleans(), revoked=st.frozensets(NUMBERS, max_size=1))
+    def policy_changes(self, floored: bool, revoked: frozenset[int]) -> None:
+        COUNTS["policy"] += 1
+        LIVED.append(f"the policy: floor {floored}, revoked {revoked}")
+        self.model = replace(self.model, floored=floored, revoked=revoked)
+        policy = self.pool.directory / "home/.config/install-release/shop.ini"
+        policy.parent.mkdir(parents=True, exist_ok=True)
+        listed = "".join(f"\n    {self.pool.ids[number]}" for number in revoked)
+        policy.write_text(f"[releases]\nfloor = {'yes' if floored else 'no'}\nrevoked ={listed}\n")
 
     @rule(removes=st.booleans())
     def operator_edits(self, removes: bool) -> None:
@@ -367,15 +391,17 @@ class Life(RuleBasedStateMachine):
         self._settle(possible if killed else possible[-1:])
 
     def _settle(self, possible: list[Model]) -> None:
-        """Which of the models it is."""
+        """Which of the models it is. Where a flip was killed, the floor may be that of before or of after it; it never falls."""
         seen = self._seen()
+        assert seen.floor >= self.model.floor
+        assert seen.floor in {model.floor for model in possible}
         for model in possible:
             if model.here == seen.here and self._same(model, seen):
-                self.model = model
+                self.model = replace(model, floor=seen.floor)
                 return
         for before, after in itertools.pairwise(possible):
             if self._same(before, after) and self._same(after, seen) and after.here <= seen.here <= before.here:
-                self.model = replace(after, here=seen.here)
+                self.model = replace(after, here=seen.here, floor=seen.floor)
                 return
         raise AssertionError(f"this is no host that may be: {seen}; it may be one of {possible}; said last: {SAID}")
 
@@ -400,6 +426,7 @@ class Life(RuleBasedStateMachine):
                 {each: past.of(self.pool.ids[each]).state for each in here},
                 (),
                 frozenset(number[each] for each, its in past.releases.items() if its.pinned),
+                floor=number.get(floor.read(host).release, -1),
             )
 
     # What must hold
@@ -485,6 +512,7 @@ def main(examples: int, steps: int) -> int:
     os.umask(0o022)
     try:
         Life.pool = pool(directory)
+        os.environ["HOME"] = str(directory / "home")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(f"{directory}/well")
         listener.listen(4096)  # nobody takes the connections: that they can be made is what the check asks
