@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..install_release.artifact import Artifact, inflate, member, open_artifact,
 from ..install_release.errors import ArtifactError as InstallArtifactError
 from ..install_release.errors import Problem
 from ..install_release.manifest import Layer, Manifest
-from ..install_release.table import Entry, Segment
+from ..install_release.table import Entry, Segment, to_line
 from . import INSTALLER_PATH, ORDER, tar
 
 
@@ -35,12 +36,12 @@ def _verify(artifact: Artifact) -> Iterator[Problem]:
     if kinds != sorted(kinds):
         yield Problem("layers", f"are not in the order {', '.join(ORDER)}")
     plain = inflate(artifact.read(manifest.installer, where="installer"), manifest.installer.size, "installer")
-    size = int(plain[124:135], 8)
-    if plain != member(INSTALLER_PATH, plain[512 : 512 + size], 0o755):
+    size = int(plain[124:135], 8) if re.fullmatch(b"[0-7]{11}", plain[124:135]) else 0
+    if not size or plain != member(INSTALLER_PATH, plain[512 : 512 + size], 0o755):
         yield Problem("installer", "has another tar header than its place says")
     crc, total = zlib.crc32(plain), len(plain)
     for layer in manifest.layers:
-        lines = b"".join(line + b"\n" for line in artifact.table_lines(layer))
+        lines = b"".join(map(to_line, artifact.table(layer)))  # which has one spelling alone
         table = table_prefix(layer.name, len(lines)) + lines + tar.padding(len(lines))
         if len(table) != layer.table.size:
             yield Problem(layer.name, f"has a table of {len(table)} bytes, stated are {layer.table.size}")
@@ -49,12 +50,20 @@ def _verify(artifact: Artifact) -> Iterator[Problem]:
         yield from check.run()
         crc, total = check.crc, total + check.plain
     end = artifact.read(manifest.end, where="end")
-    unzip = zlib.decompressobj(-15)
-    if unzip.decompress(end) + unzip.flush() != tar.END or not unzip.eof or unzip.unused_data:
+    if not _ends(end):
         yield Problem("end", "is not two zero blocks and the last of the stream")
     crc, total = zlib.crc32(tar.END, crc), total + len(tar.END)
     if (crc, total) != (manifest.tail.crc32, manifest.tail.size):
         yield Problem("tail", "has another checksum or length than the manifest says")
+
+
+def _ends(data: bytes) -> bool:
+    """Whether this is two zero blocks, and the last deflate block of the stream right behind them."""
+    unzip = zlib.decompressobj(-15)
+    try:
+        return unzip.decompress(data, len(tar.END) + 1) == tar.END and unzip.eof and not unzip.unused_data
+    except zlib.error:
+        return False
 
 
 class _LayerCheck:

@@ -23,6 +23,7 @@ from .table import Line, Segment
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # RFC 1952: deflate, no flags, no time, unknown system
 TRAILER_BYTES = 8
+LAST_BLOCK = b"\x03\x00"  # RFC 1951, 3.2.6: empty. What inflates to its end with this behind it ended where a block does, on a whole byte
 MTIME = 315532800  # 1980-01-01: GNU tar warns of 0, and zip can't say anything earlier
 MANIFEST_PATH = "release/release.json"
 MAX_SIGNATURE_BYTES = 64 << 10
@@ -73,10 +74,10 @@ def inflate(data: bytes, size: int, where: str) -> bytes:
     unzip = zlib.decompressobj(-15)
     try:
         plain = unzip.decompress(data, size)
-        rest = unzip.decompress(unzip.unconsumed_tail, 1)
+        rest = unzip.decompress(unzip.unconsumed_tail + LAST_BLOCK, 1)
     except zlib.error as error:
         raise damaged(where, f"can't be inflated: {error}") from None
-    if len(plain) != size or rest or unzip.unused_data or unzip.unconsumed_tail:
+    if len(plain) != size or rest or not unzip.eof or unzip.unused_data:
         raise damaged(where, f"does not inflate to the {size} bytes that are stated")
     return plain
 
@@ -273,15 +274,18 @@ def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
     try:
         for start in range(0, len(view), _SLICE):
             waiting: bytes | memoryview = view[start : start + _SLICE]
-            while waiting:
+            while waiting and not unzip.eof:
                 piece = unzip.decompress(waiting, min(_STEP, left + 1))
                 waiting, left = unzip.unconsumed_tail, left - len(piece)
                 if left < 0:
                     raise damaged(where, f"inflates to more than the {size} bytes that are stated")
                 yield piece
+            if unzip.eof:
+                raise damaged(where, "is the end of a stream in its middle")
+        unzip.decompress(LAST_BLOCK, 1)
     except zlib.error as error:
         raise damaged(where, f"can't be inflated: {error}") from None
-    if left or unzip.unused_data:
+    if left or not unzip.eof or unzip.unused_data:
         raise damaged(where, f"does not inflate to the {size} bytes that are stated")
 
 

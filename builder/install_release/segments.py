@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 
-from .artifact import Artifact, damaged
+from .artifact import LAST_BLOCK, Artifact, damaged
 from .table import Segment
 
 _SLICE = 32 << 10  # bytes that zlib is given at once: what it has not used yet is copied each time
@@ -60,7 +60,7 @@ class Reader:
             except zlib.error as error:
                 raise damaged(self._where, f"can't be inflated: {error}") from None
             self._waiting = self._unzip.unconsumed_tail
-            if last and not piece:
+            if not piece and (last or self._unzip.eof):
                 raise self._of_another_length()
         self._position += len(piece)
         self._left -= len(piece)
@@ -81,10 +81,10 @@ class Reader:
     def _close(self) -> None:
         """The segment's end: there is nothing more in it."""
         try:
-            rest = self._unzip.decompress(b"".join((self._waiting, self._data)), 1)
+            rest = self._unzip.decompress(b"".join((self._waiting, self._data, LAST_BLOCK)), 1)
         except zlib.error as error:
             raise damaged(self._where, f"can't be inflated: {error}") from None
-        if rest or self._unzip.unused_data or self._unzip.unconsumed_tail:
+        if rest or not self._unzip.eof or self._unzip.unused_data:
             raise self._of_another_length()
 
     def _of_another_length(self) -> Exception:

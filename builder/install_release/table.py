@@ -143,6 +143,8 @@ def parse(blocks: Iterable[bytes], top: str, where: str, stated: int | None = No
             elif entry.size and (entry.segment >= segments or entry.offset >= sizes.get(entry.segment, 0)):
                 _fail(where, number, f"{path!r} lies outside its segment")
             yield entry
+    if not previous:
+        _fail(where, number, f"{top}/ is missing")
     if files != most and stated is not None:
         _fail(where, number, f"there are {files} files, stated are {stated}")
 

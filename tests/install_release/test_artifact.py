@@ -134,6 +134,20 @@ def test_inflating_gives_exactly_what_is_stated(size: int) -> None:
     assert inflate(compress(b"x" * 12), 12, "x") == b"x" * 12
 
 
+@pytest.mark.parametrize("end", [b"\0", b"\3\0", b"\0\0\0\xff\xff\3\0", b"\4", b"\2\0"])
+def test_a_segment_ends_where_another_can_begin(built: Built, tmp_path: Path, end: bytes) -> None:
+    """Half a block, or the last one, behind what is stated: whoever reads all of it as one stream would see something else, or nothing more."""
+    from builder.artifact.layers import compress
+
+    with pytest.raises(ArtifactError):
+        inflate(compress(b"x" * 12) + end, 12, "x")
+    with open_artifact(built.path) as artifact:
+        (layer, *_) = artifact.manifest.layers
+    data = compress(b"x" * 600) + end
+    with pytest.raises(ArtifactError):
+        sum(1 for _ in table_blocks(data, layer._replace(table=layer.table._replace(size=600))))
+
+
 @pytest.mark.parametrize("stated", [600, 70_000, 1_000_000, 9_999_999])
 def test_a_table_inflates_to_exactly_what_is_stated(built: Built, stated: int) -> None:
     """Tables are read as streams: one that goes on, or ends early, is refused, and a bomb is not inflated."""

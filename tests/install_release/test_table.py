@@ -25,7 +25,7 @@ def link(path: str, target: str) -> dict[str, Any]:
 
 
 def read(*lines: Any) -> list[table.Line]:
-    raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    raw = [line if isinstance(line, bytes) else json.dumps(line, sort_keys=True, separators=(",", ":")).encode() for line in lines]
     return list(table.parse(raw, "src", "layer"))
 
 
@@ -77,6 +77,14 @@ def test_lines_survive_a_round_trip() -> None:
         [{**SEGMENT, "bytes": 0}],
         [{**SEGMENT, "size": 1 << 30}],
         [{**SEGMENT, "sha256": None}],
+        [SEGMENT, TOP, link("src/a", "b\x1b[2J")],
+        [SEGMENT, TOP, link("src/a", "\ud800")],
+        [SEGMENT, TOP, {"mode": "755", "path": "src/d", "type": "dir"}, link("src/d/l", ".."), link("src/m", "d/l/../../..")],  # through a link
+        [SEGMENT, TOP, *(file(f"src/{n}") for n in range(9))],  # more headers than the segment has room for
+        [SEGMENT, TOP, b'{"mode":"755","path":"src/e","path":"src/d","type":"dir"}'],
+        [SEGMENT, TOP, b'{"mode": "755","path":"src/d","type":"dir"}'],
+        [SEGMENT, TOP, b'{"mode":"755","path":"src\\/d","type":"dir"}'],
+        [SEGMENT],
         [b"[]"],
         [b"\xff"],
         [b""],
