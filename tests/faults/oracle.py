@@ -96,8 +96,8 @@ def at_once(world: World, ready: Ready, done: Done) -> Iterator[str]:
     if done.status in (3, 4, 7):
         if now not in ((ready.before, ready.passing) if ready.passing and not ready.status else (ready.before,)):
             yield f"I4: status {done.status}, and {now or 'nothing'} is live: {_tail(done)}"
-        yield from (f"I4: status {done.status}: {each}: {_tail(done)}" for each in _etc(world, ready, ready.before))
-        if not ready.passing or ready.status:  # else another service than that of what is live may run, until it is recovered
+        if not ready.passing or ready.status:  # else files and service may be of another release than what is live, until it is recovered
+            yield from (f"I4: status {done.status}: {each}: {_tail(done)}" for each in _etc(world, ready, ready.before))
             yield from (f"I6: status {done.status}: {each}: {_tail(done)}" for each in _service(world, ready, ready.before))
     elif done.status == 0:
         yield from (f"FALSE SUCCESS: {each}" for each in _complete(world, ready, ready.after))

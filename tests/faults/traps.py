@@ -59,6 +59,7 @@ def _planted(*parts: str, directory: bool = False) -> Callable[[World], Iterator
             shutil.copytree(path, moved, symlinks=True)
             shutil.rmtree(path)
             path.symlink_to(moved)
+            (moved / "victim").write_text("")
             kept = sorted(each.name for each in moved.rglob("*"))
         else:
             with suppress(FileNotFoundError):
@@ -66,6 +67,7 @@ def _planted(*parts: str, directory: bool = False) -> Callable[[World], Iterator
             path.symlink_to(world.outside / "canary")
         yield _refused(world, world.run(world.install(two)), before, 3, 4, 5, 7)
         if directory:
+            yield _refused(world, world.run(world.command("recover")), before, 0, 3, 5, 7)
             yield "" if sorted(each.name for each in moved.rglob("*")) == kept else "something was changed behind the link"
             shutil.rmtree(moved)
             world.canaries = world.canaries_now()
