@@ -45,9 +45,15 @@ def described(check: Health) -> str:
     return f"{what} ({check.passes} times in a row, within {check.deadline} s)"
 
 
-def watch(check: Health, directory: str, say: Callable[[str], None] = lambda line: None, masked: Callable[[str], str] = printable) -> Verdict:
+def watch(
+    check: Health,
+    directory: str,
+    say: Callable[[str], None] = lambda line: None,
+    masked: Callable[[str], str] = printable,
+    hopeless: Callable[[], str] = str,
+) -> Verdict:
     """Ask until ``check.passes`` answers in a row are good, or ``check.deadline`` seconds are over. ``directory`` is the release's, physical.
-    What is told of the answers is ``masked``.
+    What is told of the answers is ``masked``. ``hopeless`` is asked after each that was not good: why no other will be, "" where one may.
 
     One attempt may take so long that all that are needed still fit in. Can be interrupted at any time.
     """
@@ -66,6 +72,9 @@ def watch(check: Health, directory: str, say: Callable[[str], None] = lambda lin
             say(f"health: {what}")
         if passes == check.passes:
             return Verdict(True, log.lines())
+        if not passes and (why := hopeless()):
+            log.add(time.monotonic() - start, f"gave up: {why}")
+            return Verdict(False, log.lines())
         if time.monotonic() + PAUSE >= end:
             log.add(time.monotonic() - start, f"gave up: not {check.passes} good answers in a row within {check.deadline} s")
             return Verdict(False, log.lines())

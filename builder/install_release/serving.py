@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import overlay
@@ -85,7 +86,8 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
 
     check = release.manifest.health
     say(f"health: {health.described(check)}")
-    verdict = health.watch(check, host.path(RELEASES, release.id), say, masking.mask(host.root, release.manifest.name))
+    directory, masked = host.path(RELEASES, release.id), masking.mask(host.root, release.manifest.name)
+    verdict = health.watch(check, directory, say, masked, partial(_hopeless, host, release))
     if not verdict.good:
         what = f"{release.id} did not pass: {verdict.log[-2 if len(verdict.log) > 1 else -1].partition('s  ')[2]}."
         logs = [
@@ -94,6 +96,15 @@ def insist(host: Host, release: Side, say: Say) -> tuple[str, ...]:
         more = f"the release's own log says more{': ' if logs else ''}{', '.join(logs)}"
         raise UnhealthyError("the health check failed", [Problem("health", what, f"See what it saw, below; {more}.")], verdict.log)
     return verdict.log
+
+
+def _hopeless(host: Host, release: Side) -> str:
+    """Which service of the live release has failed for good, in words: what asks whether it is well need not wait for it."""
+    if not release.services or release.manifest is None:
+        return ""
+    from . import services
+
+    return services.hopeless(release.manifest, context(host.root, release, release))
 
 
 def problems(root: str, left: Side, to: Side) -> tuple[Problem, ...]:

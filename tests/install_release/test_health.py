@@ -229,6 +229,18 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def test_what_is_hopeless_is_not_waited_for(release: Path) -> None:
+    """A service that has failed for good ends the check after the first answer that is not good, long before its deadline; a good one counts."""
+    why = "shop.service has failed"
+    with server(answers("down", "503 Service Unavailable")) as place:
+        verdict = health.watch(HTTP._replace(url=f"http://{place}/", deadline=600), str(release), hopeless=lambda: why)
+    assert not verdict.good
+    assert verdict.log[-1].endswith(f"gave up: {why}")
+    assert len(verdict.log) == 2
+    with server(answers(ID)) as place:
+        assert health.watch(HTTP._replace(url=f"http://{place}/"), str(release), hopeless=lambda: why).good
+
+
 def test_a_log_has_an_end() -> None:
     """A server that says something new each time fills no log: the first and the last are kept."""
     log = health._Log()

@@ -7,7 +7,8 @@ One module a kind, each a ``terms.Kind``. ``decide`` is pure; what a kind does, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 from ..declared import Service
 from ..errors import Problem
@@ -29,6 +30,7 @@ __all__ = [
     "changed_config",
     "checks",
     "decide",
+    "hopeless",
     "lint",
     "privileged",
     "problems",
@@ -47,6 +49,7 @@ _KINDS: Mapping[str, Kind] = {
     "init": init,
     "command": command,
 }
+_HOPELESS: Mapping[str, Callable[[Service, Context], str]] = {"systemd": systemd.hopeless, "supervisord": supervisord.hopeless}
 
 
 def changed_config(before: Wanted, to: Wanted, copied: Collection[str], laid: Collection[str]) -> frozenset[str]:
@@ -91,6 +94,13 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
         return tuple(f"{action.service.name}: {note}" for note in _KINDS[action.service.kind].apply(action, context, say))
     except ServiceError as error:
         raise ServiceError(error.message, mask_all(error.problems, mask(context.root, context.name))) from None
+
+
+def hopeless(manifest: Manifest, context: Context) -> str:
+    """The first service of the live release that has failed, so that its manager does not start it again, in words; "" where none is known to."""
+    with suppress(ServiceError, OSError):  # then nobody can say, and it is waited for
+        return next(filter(None, (_HOPELESS[each.kind](each, context) for each in manifest.services if each.kind in _HOPELESS)), "")
+    return ""
 
 
 def privileged(manifest: Manifest, context: Context, wanted: Wanted) -> tuple[Privilege, ...]:

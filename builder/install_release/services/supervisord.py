@@ -14,7 +14,7 @@ from ..declared import Service
 from ..errors import Problem
 from . import commands, program, staged, starting
 from .commands import Clock
-from .terms import STOP, UPDATE, Action, Context, Privilege, Say, ServiceError, Staged
+from .terms import RESTART, STOP, UPDATE, Action, Context, Privilege, Say, ServiceError, Staged
 
 _MAINS = ("/etc/supervisor/supervisord.conf", "/etc/supervisord.conf")
 _LAST_WORD = 5.0  # seconds to find out what is the matter once time is up
@@ -167,6 +167,16 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     return _Supervisor(action, context).apply(say)
 
 
+def hopeless(service: Service, context: Context) -> str:
+    """A program that supervisord has given up."""
+    if service.stop_deadline:
+        return ""
+    supervisor = _Supervisor(Action(service, RESTART, ""), context)
+    members = supervisor.configuration.members(service.program)
+    fatal = next((name for name, state in supervisor.states().items() if state == "FATAL" and (name in members or not members)), "")
+    return f"{fatal} is FATAL: supervisord does not start it again" if fatal else ""
+
+
 class _Supervisor:
     """One supervisord, asked for one service, within one deadline."""
 
@@ -194,7 +204,7 @@ class _Supervisor:
         said = self._call("update", self.group)
         members = self.configuration.members(self.service.program) or self._listed()
         if "added process group" in said or "updated process group" in said:
-            for name, state in self._states().items():
+            for name, state in self.states().items():
                 if state == "STOPPED" and name in members:  # autostart=false
                     self._call("restart", name)
             self._await(members)
@@ -207,7 +217,7 @@ class _Supervisor:
         return self._notes()
 
     def _ask_to_end(self, members: list[str]) -> tuple[str, ...]:
-        states = self._states()
+        states = self.states()
         for name, signal in _signals(self.configuration, self.service):
             if states.get(name, "RUNNING") in ("RUNNING", "STARTING"):
                 self._call("signal", signal, name)
@@ -227,13 +237,13 @@ class _Supervisor:
             self._call("shutdown")
             return
         self._call("update", self.group)
-        if self._states():
+        if self.states():
             self._call("stop", f"{self.group}:*")
 
     def _await(self, members: list[str]) -> None:
         """Until all of them are RUNNING: for ``startsecs`` they must not end. Raises ``ServiceError`` once that can't be."""
         while True:
-            states = self._states()
+            states = self.states()
             waiting = [name for name in members if states.get(name) != "RUNNING"]
             if not waiting:
                 return
@@ -245,7 +255,7 @@ class _Supervisor:
                 raise ServiceError("a service did not start", [Problem(name, what, f"Look at {log or 'its log'}.")])
             time.sleep(0.1)
 
-    def _states(self) -> dict[str, str]:
+    def states(self) -> dict[str, str]:
         """The state of each process of the group, by its full name; none when there is no such group."""
         command = self._words("status", f"{self.group}:*")
         done = commands.ask(command, max(self.clock.left, _LAST_WORD))
@@ -260,7 +270,7 @@ class _Supervisor:
 
     def _listed(self) -> list[str]:
         one = self.service.program.partition(":")[2]
-        return [name for name in self._states() if one in ("", "*") or name == self.service.program]
+        return [name for name in self.states() if one in ("", "*") or name == self.service.program]
 
     def _runs(self) -> bool:
         return commands.ask([*self._own("supervisorctl"), "-c", self.main, "pid"], self.clock.left).good

@@ -16,7 +16,7 @@ from ..errors import Problem
 from . import commands, staged, starting
 from . import unit as units
 from .commands import Clock
-from .terms import START, STOP, Action, Context, Privilege, Say, Staged
+from .terms import RESTART, START, STOP, Action, Context, Privilege, Say, Staged
 
 _SYSTEM = "/etc/systemd/system"
 _LINKED = (*units.SUFFIXES, ".mount", ".automount", ".swap", ".slice")  # what systemd reads there, beside drop-ins
@@ -153,6 +153,15 @@ def apply(action: Action, context: Context, say: Say) -> tuple[str, ...]:
     return _Manager(action, context).apply()
 
 
+def hopeless(service: Service, context: Context) -> str:
+    """A unit that has failed, and that systemd starts no more; one that it will start again is "activating". Of one that is not waited for, it may be
+    the old process that failed to end."""
+    if service.stop_deadline:
+        return ""
+    state = _Manager(Action(service, RESTART, ""), context).state(service.unit)
+    return f"{service.unit} has failed, and systemd does not start it again" if state == "failed" else ""
+
+
 class _Manager:
     """systemd, asked for one service, within one deadline."""
 
@@ -197,7 +206,7 @@ class _Manager:
     def _stop(self, names: list[str]) -> None:
         """The system's links stay: they lead nowhere now, and an administrator made them. The user's own go."""
         for name in names:
-            if self._state(name) not in ("inactive", ""):
+            if self.state(name) not in ("inactive", ""):
                 self._systemctl("stop", name)
         if self.service.user:
             for name in sorted({*names, *self.known}):
@@ -210,11 +219,12 @@ class _Manager:
 
     def _look(self, unit: str) -> None:
         """A service of a simple kind counts as started before it has done anything: whether it failed at once can be seen."""
-        if self._state(unit) == "failed":
+        if self.state(unit) == "failed":
             done = commands.ask([*self._words(), "status", "--no-pager", "--lines=8", unit], self.clock.left, **self.environment)
             raise commands.failure([*self._words(), "restart", unit], done, f"Look at: journalctl -u {unit}")
 
-    def _state(self, unit: str) -> str:
+    def state(self, unit: str) -> str:
+        """Its ActiveState; "" where that can't be told."""
         done = commands.ask([*self._words(), "show", "--property=ActiveState", "--value", unit], self.clock.left, **self.environment)
         return done.output.strip() if done.good else ""
 
