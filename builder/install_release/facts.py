@@ -78,7 +78,7 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
         search=search,
         private=interpreter.private_ancestor(search.interpreter.executable) if search.interpreter else "",
         root=root,
-        ancestors=tuple(_directory(path) for path in reversed(list(_upwards(standing)))),
+        ancestors=ancestors(standing),
         trusted=trusted(),
         unwritable=_unwritable([standing]) or _unwritable(parts),
         not_directories=tuple(path for path in [*_files_above(root, standing), *parts] if os.path.islink(path) or not os.path.isdir(path)),
@@ -100,6 +100,11 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
 
 def _unwritable(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in paths if os.path.isdir(path) and not os.access(path, os.W_OK | os.X_OK))
+
+
+def ancestors(path: str) -> tuple[Directory, ...]:
+    """A directory and all above it, from ``/`` on."""
+    return tuple(_directory(each) for each in reversed(list(_upwards(path))))
 
 
 def _upwards(path: str) -> Iterable[str]:

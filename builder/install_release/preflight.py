@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from . import __version__
 from .errors import Problem
-from .facts import Facts
+from .facts import Directory, Facts
 from .interpreter import mismatches
 from .manifest import ENV_LAYERS, FORMAT, Manifest
 
@@ -25,7 +27,7 @@ def refusals(facts: Facts, manifest: Manifest) -> tuple[Problem, ...]:
         *_libc(facts, manifest),
         *_root(facts),
         *_place(facts, manifest),
-        *_ancestors(facts),
+        *untrusted(facts.ancestors, facts.trusted),
         *facts.pointers,
         *_room(facts, manifest),
         *_shared(facts, manifest),
@@ -110,10 +112,11 @@ def _place(facts: Facts, manifest: Manifest) -> list[Problem]:
     return []
 
 
-def _ancestors(facts: Facts) -> list[Problem]:
+def untrusted(ancestors: Iterable[Directory], trusted: frozenset[int]) -> list[Problem]:
+    """Directories on the way to a root that somebody else could put another one in the place of."""
     problems = []
-    for directory in facts.ancestors:
-        if directory.owner not in facts.trusted:
+    for directory in ancestors:
+        if directory.owner not in trusted:
             what = f"{directory.path} belongs to user {directory.owner}, who could put something else in the place of the root."
             problems.append(Problem("root", what, f"Run this as that user, chown root {directory.path}, or name another root with --root."))
         elif directory.mode & 0o022 and not directory.mode & 0o1000:

@@ -119,6 +119,8 @@ def changing(order: Order, create: bool = False, *, boot: bool = False, told: Ca
                 raise DamagedError("the state below the root is gone", [Problem(host.path(STATE), "is missing, though releases are here.", remedy)])
             raise RefusedError("nothing is installed here", [Problem("root", f"{host.root} holds no releases.", "Name another with --root.")])
         with host.lock(order.command, order.wait):
+            if not boot and (problems := preflight.untrusted(facts.ancestors(host.root), facts.trusted())):  # at boot nothing of a release is run
+                raise RefusedError("this root can't be trusted", problems)
             try:
                 (told or _note(order))(recover.recover(host, order.say, boot=boot))
             except OSError as error:

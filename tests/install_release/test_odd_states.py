@@ -201,6 +201,18 @@ def test_no_process_can_be_forked(tmp_path: Path, root: Path) -> None:
     assert temporary_files(root) == []
 
 
+def test_a_root_that_others_could_replace_is_not_changed(tmp_path: Path, root: Path) -> None:
+    """Whoever can write above it could put another one there: no command changes anything; at boot, links and files are set right all the same."""
+    install(root, artifact(tmp_path, "1.0"))
+    root.parent.chmod(0o777)
+    before = snapshot(root)
+    for words in ("rollback", "activate 1.0", "prune", "pin 1.0", "mark-bad 1.0", "recover"):
+        done = run(*words.split(), "--root", root)
+        assert (done.returncode, f"chmod go-w {root.parent}" in done.stderr) == (3, True), done.stderr
+    assert snapshot(root) == before
+    assert run("recover", "--boot", "--root", root).returncode == 0
+
+
 def test_another_application_is_refused(tmp_path: Path, root: Path) -> None:
     """A root is one application's: the artifact of another does not become live in its place by an oversight."""
     install(root, artifact(tmp_path, "1.0"))
