@@ -80,9 +80,23 @@ def find(name: str, owner: int | None = None) -> str:
     return ""
 
 
+def _others(name: str) -> str:
+    """A directory with policies for other applications alone; "" where there is none."""
+    for path in places(name):
+        directory = os.path.dirname(path)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if any(each.endswith(".ini") for each in os.listdir(directory)):
+                return directory
+    return ""
+
+
 def of_artifact(manifest: Manifest, data: bytes, signatures: Sequence[bytes], vouched: bool = False) -> Trust:
     """What there is to say of an artifact with the manifest ``data``. ``vouched``: somebody has compared the digest of the whole file."""
     trust, path = Trust(hashlib.sha256(data).hexdigest()), find(manifest.name)
+    if not path and (others := _others(manifest.name)):  # else whoever is refused by one would only have to take another name
+        what = f"{others} has policies, and none for {manifest.name}."
+        remedy = f"Is that the application that you mean? Then write {others}/{manifest.name}.ini; an empty one asks for nothing."
+        return trust._replace(problems=(Problem("policy", what, remedy),))
     if not path and not signatures:
         return trust if vouched else trust._replace(warnings=(_unsigned(manifest.name),))
     from . import signatures as signing

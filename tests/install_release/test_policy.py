@@ -426,10 +426,15 @@ def test_a_revoked_release_is_neither_activated_nor_rolled_back_to(tmp_path: Pat
     assert rollback(order(root)).id == first
 
 
-def test_a_policy_for_another_application_is_none(tmp_path: Path, root: Path, authority: Authority) -> None:
-    """It is found by the name of the application."""
-    authority.policy("nonsense\n").rename(authority.directory / "blog.ini")
-    assert install(root, authority.artifact(tmp_path, "1.0")).state == "good"
+def test_another_name_is_no_way_round(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Where some applications have a policy, one without is refused; an empty policy takes it."""
+    authority.policy("[releases]\nfloor = yes\n").rename(authority.directory / "blog.ini")
+    path = authority.artifact(tmp_path, "1.0")
+    with pytest.raises(RefusedError) as caught:
+        install(root, path)
+    assert caught.value.problems[0].what == f"{authority.directory} has policies, and none for shop."
+    authority.policy("")
+    assert install(root, path).state == "good"
 
 
 def test_a_forged_manifest_is_refused_though_enough_others_are_good(tmp_path: Path, root: Path, authority: Authority) -> None:
