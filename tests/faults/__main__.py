@@ -12,9 +12,10 @@ from types import ModuleType
 
 import tests.faults
 
-from .report import Report
+from .report import Report, page
 
 FIGURES = Path(__file__).parents[2] / "docs/faults.json"
+PAGE = FIGURES.with_name("reliability.md")
 
 
 def parts() -> dict[str, ModuleType]:
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
     if options.part or options.bounded:
         return 1 if report.violations else 0
     report.write(FIGURES)
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), report.to_json()), encoding="utf-8")
     print(*(f"missed: {each}" for each in report.missed()), sep="\n")
     return 1 if report.missed() else 0
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Value = int | float | str | list[str] | dict[str, int] | dict[str, float]
 
@@ -94,6 +95,22 @@ class Report:
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n")
+
+
+_BEGIN, _END = "<!-- figures -->\n", "<!-- /figures -->"
+
+
+def page(text: str, figures: Mapping[str, Any]) -> str:
+    """``text``, a page in Markdown, with the table of ``figures`` (what ``Report.to_json`` says) between its two marks."""
+    rows = [row for each in ROWS if (row := figures["rows"].get(each.key)) and row["tried"]]
+    lines = ["| | tried | at least | violations |", "|---|--:|--:|--:|"]
+    lines += [f"| {row['what']} | {row['tried']:,} | {row['least']:,} | {row['violations']} |".replace(",", "\u202f") for row in rows]
+    lines += ["", f"It took {sum(figures['seconds'].values()) / 60:.0f} minutes."]
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError("the page has no place for figures")
+    return "".join((before, begin, *(f"{line}\n" for line in lines), end, after))
 
 
 def _known(row: str) -> str:
