@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -65,8 +66,18 @@ def usable() -> str:
     """Why there can be no such disk here; "" if there can."""
     if os.geteuid() != 0:
         return "only root can mount"
-    lacking = [path for path in ("/dev/fuse", "/dev/loop-control") if not os.path.exists(path)]
-    return f"this machine has no {lacking[0]}" if lacking else ""
+    for path in ("/dev/fuse", "/dev/loop-control"):
+        try:
+            os.close(os.open(path, os.O_RDWR))
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+    done = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True)
+    return done.stderr.strip()
+
+
+def tool(name: str) -> str:
+    """Where a program of the system is, that not everybody's PATH leads to; "" where it is not."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or ""
 
 
 def private() -> None:
@@ -79,7 +90,8 @@ def make(system: FileSystem, image: Path) -> None:
     """An empty file system in a new sparse file."""
     with open(image, "wb") as file:
         file.truncate(system.size << 20)
-    subprocess.run([*system.make, image], check=True, capture_output=True)
+    program, *options = system.make
+    subprocess.run([tool(program) or program, *options, image], check=True, capture_output=True)
 
 
 @contextmanager
@@ -104,20 +116,22 @@ def remembering(image: Path, log: Path, point: Path) -> Iterator[None]:
     point.touch()
     log.touch()
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    server = os.fork()
-    if server == 0:
-        _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with whoever wanted it
-        try:
-            _serve(device, image, log)
-        finally:
-            os._exit(0)
     options = f"fd={device},rootmode=100600,user_id=0,group_id=0,max_read={_MOST}".encode()
     try:
         _check(_LIBC.mount(b"remembering", os.fsencode(point), b"fuse", 0, options))
+        server = os.fork()  # only now: before the mount there is nothing to read
+        if server == 0:
+            _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with whoever wanted it
+            try:
+                _serve(device, image, log)
+            finally:
+                os._exit(0)
+    finally:
+        os.close(device)  # the server's is the only one: should it end, nobody waits for an answer
+    try:
         yield
     finally:
         _LIBC.umount2(os.fsencode(point), _DETACH)
-        os.close(device)
         os.kill(server, signal.SIGKILL)
         os.waitpid(server, 0)
 

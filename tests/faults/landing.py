@@ -51,7 +51,7 @@ class DiskBench(Bench):
         return Recording(self.top, before, after, (), 0, done.returncode, done.stdout + done.stderr)
 
 
-def campaign(bounded: bool, report: Report, package: Path | None = None) -> None:
+def landed(bounded: bool, report: Report, package: Path | None = None) -> None:
     """Every set-up; bounded: one, and few cuts."""
     lacking = disk.usable()
     if lacking:

@@ -67,7 +67,7 @@ class Trial:
 
 
 def use(bench: Bench, run: Run, told: bool, seen: set[int]) -> Iterator[str]:
-    """Recover what a cut left in the place of ``bench``, and go on from there, unless what recovery made of it was ``seen`` before; what was wrong."""
+    """Recover what a cut left where ``bench`` is, and use the host on, unless what recovery made of it was ``seen`` before. What was wrong."""
     try:
         _recover(bench)
         after = scan(bench.top)
@@ -116,10 +116,18 @@ def _kind(tree: Tree) -> str:
     return f"{state[1].decode() if state else 'none'} {stages} {here}"
 
 
-WHOLE, BOUNDED, QUICK = Chosen(64, 40, 4), Chosen(1, 2, 1), Chosen(1, 1, 0)
+WHOLE, QUICK = Chosen(64, 40, 4), Chosen(1, 1, 0)
 
 
 def campaign(bounded: bool, report: Report) -> None:
+    """By the model, and on real file systems."""
+    from . import landing  # which uses this module
+
+    modelled(bounded, report)
+    landing.landed(bounded, report)
+
+
+def modelled(bounded: bool, report: Report) -> None:
     """All scenarios, and the recoveries of what they leave; bounded: some outcomes of two scenarios, and of one recovery."""
     states: dict[str, int] = {}
     kinds: set[str] = set()
@@ -129,11 +137,11 @@ def campaign(bounded: bool, report: Report) -> None:
         for name, make in runs(bench).items():
             if bounded and name not in ("upgrade", "activate"):
                 continue
-            trial = _count(Trial(bench, make(), BOUNDED if bounded else WHOLE), states, report)
+            trial = _count(Trial(bench, make(), QUICK if bounded else WHOLE), states, report)
             for kind, tree in trial.remarkable.items():
                 if kind not in kinds and not (bounded and kinds):
                     kinds.add(kind)
-                    _count(Trial(bench, recovery(bench, trial.run, tree), BOUNDED if bounded else WHOLE), states, report)
+                    _count(Trial(bench, recovery(bench, trial.run, tree), QUICK if bounded else WHOLE), states, report)
     report.detail(ROW, states=states, recoveries=len(kinds), cpu_seconds=round(time.process_time() - start, 1))
 
 
