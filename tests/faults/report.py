@@ -104,13 +104,17 @@ def page(text: str, figures: Mapping[str, Any]) -> str:
     """``text``, a page in Markdown, with the table of ``figures`` (what ``Report.to_json`` says) between its two marks."""
     rows = [row for each in ROWS if (row := figures["rows"].get(each.key)) and row["tried"]]
     lines = ["| | tried | at least | violations |", "|---|--:|--:|--:|"]
-    lines += [f"| {row['what']} | {row['tried']:,} | {row['least']:,} | {row['violations']} |".replace(",", "\u202f") for row in rows]
+    lines += [f"| {row['what']} | {_number(row['tried'])} | {_number(row['least'])} | {row['violations']} |" for row in rows]
     lines += ["", f"It took {sum(figures['seconds'].values()) / 60:.0f} minutes."]
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not (begin and end):
         raise ValueError("the page has no place for figures")
     return "".join((before, begin, *(f"{line}\n" for line in lines), end, after))
+
+
+def _number(count: int) -> str:
+    return f"{count:,}".replace(",", "\u202f")  # a narrow space
 
 
 def _known(row: str) -> str:
