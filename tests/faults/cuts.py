@@ -211,6 +211,13 @@ def runs(bench: Bench) -> dict[str, Callable[[], Run]]:
         edited()
         return bench.run("rollback", "rollback")
 
+    def forward_again() -> Run:
+        upgraded()
+        bench.install(second)
+        edited()
+        bench.installer.release.rollback(bench.installer.order(bench.root, "rollback"), keep=True)
+        return bench.run("activate what was left", "activate", "1.1")
+
     def prune() -> Run:
         bench.begin()
         for version in ("0.1", "0.2"):
@@ -224,7 +231,7 @@ def runs(bench: Bench) -> dict[str, Callable[[], Run]]:
         upgraded()
         return bench.run("pin", "pin", "1.0")
 
-    found = (first_install, upgrade, shared_env, each_synced, failing, without, staged, activate, rollback, prune, pin)
+    found = (first_install, upgrade, shared_env, each_synced, failing, without, staged, activate, rollback, forward_again, prune, pin)
     return {each.__name__: each for each in found}
 
 
@@ -277,6 +284,11 @@ def wrong(run: Run, tree: Tree, told: bool, recovered: bool) -> Iterator[str]:
             hurt = sorted(path for path in {*there, *run.whole[release]} if there.get(path) != run.whole[release].get(path))
             yield f"{release} is not whole: {', '.join(hurt[:3])}"
     yield from torn(tree)
+    if told:
+        yield from forgotten(run.recording.after, tree)
+    program = f"{ROOT}/bin/install-release"
+    if tree.get(program) not in (run.recording.before.get(program), run.recording.after.get(program)):
+        yield "bin/install-release is neither old nor new"
     system = found.system
     if told or recovered:
         if system != legal[found.release].system:
@@ -305,6 +317,15 @@ def torn(tree: Tree) -> Iterator[str]:
             json.loads(line)
         except ValueError:
             yield f"the history has a torn line: {line!r}"
+
+
+def forgotten(end: Tree, tree: Tree) -> Iterator[str]:
+    """What had been done when it was reported, and is not there: lines of the history, the way back."""
+    for name in (f"{STATE}/history.jsonl", f"{ROOT}/revisions.log"):
+        if name in end and not tree.get(name, Node("file", 0, b"")).content.startswith(end[name].content):
+            yield f"{name} has lost lines"
+    if tree.get(f"{ROOT}/previous") != end.get(f"{ROOT}/previous"):
+        yield f"previous is {tree.get(f'{ROOT}/previous')}"
 
 
 def differing(here: Files, wanted: Files) -> str:
