@@ -147,6 +147,31 @@ def test_a_service_of_another_user_keeps_its_own_release_only(tmp_path: Path) ->
     assert gone.startswith(f"Pruned(releases=('{installed[0].id}',)")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start something as another user")
+def test_the_lease_of_another_user_holds(tmp_path: Path) -> None:
+    """A service of a real other user, in an environment that all releases have, of an older release, seen by nothing but its lease: what it runs from
+    stays after two flips, and goes once it was killed."""
+    root = tmp_path / "root"
+    paths = [artifact(tmp_path, f"{number}.0", keep_releases=1) for number in (1, 2, 3)]
+    first = install(root, paths[0])
+    # The capability only lets it pass the directories of this test's user: it is another user all the same.
+    other = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    blind = ["setpriv", "--bounding-set=-sys_ptrace", sys.executable, "-m", "builder.install_release"]
+    flags = ["--root", root, "--allow-root"]
+    words = [*other, root / "current/bin/run", "sh", "-c", "id -u; exec sleep 1000 >/dev/null"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as service:
+        assert service.stdout is not None
+        assert service.stdout.read() == b"54321\n"
+        for path in paths[1:]:
+            subprocess.run([*blind, path, *flags], cwd=REPOSITORY, check=True, capture_output=True)
+        plan = subprocess.run([*blind, "prune", "--plan", *flags], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+        assert f"{first.id} stays: in use" in plan
+        assert (root / "envs" / first.env).is_dir()
+        service.kill()
+    done = subprocess.run([*blind, "prune", *flags], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert done.stdout == f"removed {first.id}\n"
+
+
 def test_without_a_live_release_nothing_goes(tmp_path: Path) -> None:
     """Nobody can say then what will be wanted."""
     root = tmp_path / "root"
