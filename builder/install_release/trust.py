@@ -5,6 +5,7 @@ Where there is neither, this costs two looks for a file: all else is imported wh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -61,21 +62,29 @@ class Trust(NamedTuple):
 
 
 def places(name: str, owner: int | None = None) -> tuple[str, ...]:
-    """Where the policy for an application may stand; the first that is there counts. ``owner``: of the root, if that is somebody else."""
-    mine = owner is None or owner == os.geteuid()
-    home = (mine and os.environ.get("HOME")) or account(os.geteuid() if owner is None else owner)[1]
-    return tuple(os.path.join(directory, f"{name}.ini") for directory in (SYSTEM, os.path.join(home, ".config/install-release")))
+    """Where the policy for an application may stand; the first that is there counts. ``owner``: of the root, if that is somebody else.
+
+    A home is that in passwd before what HOME says: sudo may leave that of another user there.
+    """
+    homes = [account(os.geteuid() if owner is None else owner)[1]]
+    homes += [os.environ.get("HOME", "")] if owner in (None, os.geteuid()) else []
+    directories = (SYSTEM, *(os.path.join(home, ".config/install-release") for home in dict.fromkeys(homes) if os.path.isabs(home)))
+    return tuple(os.path.join(directory, f"{name}.ini") for directory in directories)
 
 
 def find(name: str, owner: int | None = None) -> str:
-    """The path of the policy for an application; "" where there is none. One that can't be looked for is one that can't be read."""
+    """The path of the policy for an application; "" where there is none.
+
+    One of the system's that can't be looked for is one that can't be read: that refuses everything. (A home that is closed to its user is none.)
+    """
     for path in places(name, owner):
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass
+            if not path.startswith(f"{SYSTEM}/"):
+                continue
         return path
     return ""
 
@@ -84,9 +93,12 @@ def _others(name: str) -> str:
     """A directory with policies for other applications alone; "" where there is none."""
     for path in places(name):
         directory = os.path.dirname(path)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            if any(each.endswith(".ini") for each in os.listdir(directory)):
-                return directory
+        try:
+            there = os.listdir(directory)
+        except OSError as error:
+            there = ["unseen.ini"] if directory == SYSTEM and error.errno not in (errno.ENOENT, errno.ENOTDIR) else []
+        if any(each.endswith(".ini") for each in there):
+            return directory
     return ""
 
 
