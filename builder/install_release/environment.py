@@ -146,7 +146,7 @@ def read(root: Host, name: str) -> Environment:
     try:
         head, entries = _parse(data)
         return Environment(head["key"], head["interpreter"], tuple(map(contract.layer, head["layers"])), tuple(entries))
-    except (ValueError, KeyError, TypeError, ArtifactError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ArtifactError) as error:
         raise DamagedError("an environment's table can't be read", [Problem(where, f"{error}.", "Install a release that uses it again.")]) from None
 
 
@@ -183,7 +183,7 @@ def _donors(root: Host) -> Iterator[dict[str, int]]:
                     head = json.loads(file.readline(8 << 20) + b"]}")
                 there = opened.enter_context(root.directory(host.ENVS, name))
                 found.update((layer["table"]["sha256"], there) for layer in head["layers"])
-            except (OSError, ValueError, KeyError, TypeError, DamagedError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, DamagedError):
                 continue  # it helps nobody, and verify tells
         yield found
 

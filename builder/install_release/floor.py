@@ -44,7 +44,7 @@ def read(host: Host) -> Floor:
         if not (type(floor.commit_time) is type(floor.revocations) is int and isinstance(floor.release, str)):
             raise ValueError("it holds something else than numbers and an id")
         return floor
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         what = f"{host.path(STATE, NAME)} can't be trusted: {error}."
         remedy = "Nothing was changed. Compare it with the history (log), then move it away: the live release is the floor then."
         raise DamagedError("the floor is damaged", [Problem("floor", what, remedy)]) from None

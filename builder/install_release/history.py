@@ -90,7 +90,7 @@ def read(host: Host) -> list[Event]:
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict) or not all(isinstance(event.get(key), str) for key in ("time", "event", "id")):
             what = f"{host.path(STATE, HISTORY)}, line {number}, is no event."

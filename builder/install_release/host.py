@@ -190,7 +190,7 @@ class Host:
         data = self.read(RELEASES, release, INSTALL_JSON)
         try:
             value = json.loads(data) if data is not None else None
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         whole = isinstance(value, dict) and isinstance(value.get("made"), list) and isinstance(value.get("env"), str)
         if not isinstance(value, dict) or not whole or value.get("id") != release:
@@ -319,7 +319,7 @@ def _holder(file: int) -> str:
     try:
         value = json.loads(os.pread(file, 4096, 0))
         return f"pid {value['pid']} ({value['command']}) since {value['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "a process that has not said who it is"
 
 

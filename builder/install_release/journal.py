@@ -58,7 +58,7 @@ def read(host: Host) -> Transaction | None:
             raise ValueError("it has other keys or states than this installer knows")
         changes = tuple(map(Change.from_json, value["changes"]))
         return Transaction(**{**value, "changes": changes, "events": tuple(value["events"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"{host.path(STATE, JOURNAL)} can't be trusted: {error}."
         remedy = "Nothing was changed. Compare current with the history (log), then move the journal away."
         raise DamagedError("the journal is damaged", [Problem("journal", what, remedy)]) from None
