@@ -17,8 +17,8 @@ _MAX_LINKS = 40
 def read(path: str, most: int) -> bytes:
     """The bytes of a regular file that nobody else can change. Raises ``RefusedError`` with every reason against it."""
     try:
-        steps = list(_steps(path))
-        problems = [problem for step, found in steps for problem in _wrong(step, found)]
+        steps, users = list(_steps(path)), trusted()
+        problems = [problem for step, found in steps for problem in _wrong(step, found, users)]
         if problems:
             raise RefusedError(f"{path} can't be trusted", problems)
         file = os.open(steps[-1][0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,7 +29,7 @@ def read(path: str, most: int) -> bytes:
         os.close(file)
         _refuse(path, "is not a regular file.", "Put one in its place.")
     with os.fdopen(file, "rb") as stream:
-        if problems := list(_wrong(path, found)):
+        if problems := list(_wrong(path, found, users)):
             raise RefusedError(f"{path} can't be trusted", problems)
         try:
             data = stream.read(most + 1)
@@ -66,11 +66,11 @@ def _steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
         parts += target.split("/")[::-1]
 
 
-def _wrong(path: str, found: os.stat_result) -> Iterator[Problem]:
+def _wrong(path: str, found: os.stat_result, users: frozenset[int]) -> Iterator[Problem]:
     """Why somebody else could change it, or put something else in its place."""
     mode = stat.S_IMODE(found.st_mode)
     sticky = stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX  # whose names there only their owners can change
-    if found.st_uid not in trusted():
+    if found.st_uid not in users:
         yield Problem(path, f"belongs to user {found.st_uid}, who could change what this host trusts.", f"chown root {path}")
     elif mode & 0o022 and not sticky and not stat.S_ISLNK(found.st_mode):
         who = "everybody" if mode & 0o002 else "its group"

@@ -121,7 +121,7 @@ def _contradictions(parser: configparser.ConfigParser, values: Mapping[str, Any]
 def _syntax(error: configparser.Error, path: str) -> list[Problem]:
     if isinstance(error, configparser.MissingSectionHeaderError):
         return [Problem(f"{path}:{error.lineno}", "stands before any [section].", _CORRECT)]
-    if isinstance(error, configparser.ParsingError):
+    if isinstance(error, configparser.ParsingError) and getattr(error, "errors", None):
         return [Problem(f"{path}:{number}", f"is no 'key = value': {printable(line)}.", _CORRECT) for number, line in error.errors]
     if isinstance(error, configparser.DuplicateSectionError):
         return [Problem(f"{path}:{error.lineno}", f"begins [{printable(error.section)}] a second time.", _CORRECT)]

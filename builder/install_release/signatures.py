@@ -354,7 +354,9 @@ def _check_signature(data: bytes, kind: str) -> None:
     if rest.string().decode("ascii", "replace") != kind or len(rest.string()) != 64:
         raise ValueError("is of another type or length than its key's")
     if kind.startswith("sk-"):
-        rest.take(5)
+        flags = rest.take(5)[0]  # and a counter
+        if not flags & 1:  # ssh-keygen would take it: a program could have asked the token by itself
+            raise ValueError("was made by a security token that nobody touched")
     rest.end()
 
 

@@ -73,7 +73,7 @@ def test_a_namespace_is_one_applications(ci: Path) -> None:
     blob = bytearray(base64.b64decode(b"".join(keys.sign(ci, MESSAGE, "x").splitlines()[1:-1])))
     at = blob.index(b"\0\0\0\1x")
     blob[at : at + 5] = b"\0\0\0\0"
-    assert "namespace ''" in malformed(armour(bytes(blob)))
+    assert "namespace ''" in malformed(keys.armour(bytes(blob)))
     assert verified(keys.sign(ci, MESSAGE), keys.allow(ci, namespaces="install-release:blog")).startswith("not: which may not sign for")
 
 
@@ -175,13 +175,7 @@ def test_a_signature_is_one_block_and_nothing_else(ci: Path, tmp_path: Path) -> 
     signatures.parse(good.rstrip(b"\n"), NAMESPACE, "")
     blob = base64.b64decode(b"".join(lines[1:-2]))
     for broken in (blob + b"\0", blob[:-1], b"XSHSIG" + blob[6:], blob[:9] + b"\2" + blob[10:], blob.replace(b"sha512", b"sha384")):
-        assert malformed(armour(broken))
-
-
-def armour(blob: bytes) -> bytes:
-    text = base64.b64encode(blob)
-    lines = [text[start : start + 70] for start in range(0, len(text), 70)]
-    return b"-----BEGIN SSH SIGNATURE-----\n" + b"\n".join(lines) + b"\n-----END SSH SIGNATURE-----\n"
+        assert malformed(keys.armour(broken))
 
 
 def test_a_huge_signature_is_not_even_looked_at(ci: Path) -> None:
@@ -218,6 +212,17 @@ def test_only_ed25519_keys_sign(tmp_path: Path) -> None:
         path = keys.key(tmp_path, f"{kind}{len(more) and more[1]}", kind, *more)
         assert "which is none of ssh-ed25519" in malformed(keys.sign(path, MESSAGE))
         assert "another type" in lint(keys.allow(path))
+
+
+def test_a_key_in_a_security_token_signs(ci: Path, tmp_path: Path) -> None:
+    """As OpenSSH's own: verified by ssh-keygen, told by its kind; one that nobody has touched signs nothing."""
+    token = keys.Token(tmp_path)
+    line = f'me@example namespaces="{NAMESPACE}" sk-ssh-ed25519@openssh.com {base64.b64encode(token.blob).decode()}\n'
+    assert verified(token.sign(MESSAGE), keys.allow(ci) + line) == "me@example"
+    assert signatures.parse(token.sign(MESSAGE), NAMESPACE, "").kind == "ED25519-SK"
+    assert "nobody touched" in malformed(token.sign(MESSAGE, touched=False))
+    with pytest.raises(ArtifactError, match="changed"):
+        verified(token.sign(b"another"), line)
 
 
 def test_certificates_do_not_sign(ci: Path, tmp_path: Path) -> None:
