@@ -178,6 +178,7 @@ _FLIPPING = (
     _argument("--allow-downgrade", action="store_true", help="below the policy's floor, where the policy allows that"),
     _ETC,
 )
+_SIGNATURE = _argument("--signature", action="append", default=[], metavar="FILE", help="a detached signature (…tgz.sig.1); may be repeated")
 _PLAN = _argument("--plan", action="store_true", help="say what would be done, and change nothing")
 _ID = _argument("id", metavar="ID", help="a release: its id, the beginning or end of it, or a version")
 _MAYBE_ID = _argument("id", metavar="ID", nargs="?", help="a release: its id, the beginning or end of it, or a version")
@@ -262,6 +263,14 @@ def _trusted(head: Artifact | spool.Head, order: Order) -> Trust:
     return trust.of_artifact(head.manifest, head.manifest_bytes, (*head.signatures, *order.signatures), order.vouched)
 
 
+def _insist(options: argparse.Namespace, artifact: Artifact) -> str:
+    """The root that an artifact is looked at for. Raises ``RefusedError`` when this host's policy has something against it."""
+    order = Order(_root(options) or artifact.manifest.root, options.command, me(), signatures=tuple(map(_detached, options.signature)))
+    if problems := release.judged(_trusted(artifact, order), artifact.manifest, artifact.id, order).problems:
+        raise RefusedError("refused: this host's policy does not trust it", problems)
+    return order.root
+
+
 def _detached(path: str) -> bytes:
     """A signature from a file of its own; what can't be one is refused when it is read."""
     try:
@@ -342,7 +351,7 @@ def _config_diff(options: argparse.Namespace) -> int:
     """Of the live release: what was edited here. Of another one, or of an artifact: what making it live would change."""
     if options.id and os.path.isfile(options.id):
         with open_artifact(options.id) as artifact:
-            root = _root(options) or artifact.manifest.root
+            root = _insist(options, artifact)
             manifest, wanted, etc = artifact.manifest, artifact.id, overlay.rendered(artifact, root)
     else:
         root = _known_root(options)
@@ -385,10 +394,7 @@ def _bootstrap(options: argparse.Namespace) -> int:
 
     if options.artifact:
         with open_artifact(options.artifact) as artifact:
-            order = Order(_root(options) or artifact.manifest.root, "bootstrap", me())
-            if problems := release.judged(_trusted(artifact, order), artifact.manifest, artifact.id, order).problems:
-                raise RefusedError("refused to write a script for what this host does not trust", problems)
-            needs = bootstrap.of_artifact(artifact, order.root, options.user)
+            needs = bootstrap.of_artifact(artifact, _insist(options, artifact), options.user)
     else:
         with Host(_known_root(options)) as host:
             needs = bootstrap.of_live(host, options.user)
@@ -420,7 +426,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
             _argument("--no-activate", action="store_true", help="put it there, but leave what is live"),
             _argument("--python", metavar="P", help="the interpreter to use, a path or a command"),
             _argument("--expect-sha256", metavar="H", help="refuse any other file"),
-            _argument("--signature", action="append", default=[], metavar="FILE", help="a detached signature (…tgz.sig.1); may be repeated"),
+            _SIGNATURE,
         ),
     ),
     "activate": (_activate, "make an installed release live", (*_CHANGING, *_FLIPPING, _PLAN, _ID)),
@@ -435,7 +441,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
     "config-diff": (
         _config_diff,
         "what was edited here of the system's files, or what a release or an artifact would change of them",
-        (_argument("id", metavar="ID|ARTIFACT", nargs="?", help="a release or an artifact (the live one)"), _ETC),
+        (_argument("id", metavar="ID|ARTIFACT", nargs="?", help="a release or an artifact (the live one)"), _SIGNATURE, _ETC),
     ),
     "pin": (_mark("pinned"), "never prune a release", (*_CHANGING, _ID)),
     "unpin": (_mark("unpinned"), "let a release be pruned again", (*_CHANGING, _ID)),
@@ -446,6 +452,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
         "write the script by which an administrator sets a host up, once",
         (
             _argument("artifact", metavar="ARTIFACT", nargs="?", help="the release that it is for (the live one)"),
+            _SIGNATURE,
             _argument("--print", action="store_true", required=True, help="to standard output: this program runs nothing of it"),
             _argument("--user", default="", metavar="NAME", help="who deploys (whoever owns the root, or runs this; else deploy)"),
         ),
@@ -497,7 +504,7 @@ def _order(options: argparse.Namespace, root: str, command: str) -> Order:
     if "unsafe" in options:
         flipping = {"hooks": not options.no_hooks, "once": not options.no_once, "unsafe": options.unsafe, "answers": tuple(options.etc)}
         flipping["downgrade"] = options.allow_downgrade
-    if "signature" in options:
+    if "expect_sha256" in options:
         flipping |= {"vouched": options.expect_sha256 is not None, "signatures": tuple(map(_detached, options.signature))}
     return Order(root, command, me(), options.why, options.wait, say=note if os.isatty(2) else silent, note=note, **flipping)
 

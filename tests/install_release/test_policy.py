@@ -485,4 +485,7 @@ def test_a_script_for_root_is_not_written_for_what_is_not_trusted(tmp_path: Path
     authority.policy("", required=1)
     done = run(*words)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "refused to write a script for what this host does not trust" in done.stderr
+    assert "refused: this host's policy does not trust it" in done.stderr
+    detached = signing.add(path, [authority.key("ci")], detached=True).files[0]
+    assert run(*words, "--signature", detached).returncode == 0
+    assert [run("config-diff", path, "--root", root, *more).returncode for more in ((), ("--signature", detached))] == [3, 0]
