@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from builder.install_release.declared import Service
-from builder.install_release.services import Action, Context, ServiceError, copies
+from builder.install_release.services import Action, Context, ServiceError, copies, hopeless
 from builder.install_release.services.commands import Clock
 from builder.install_release.services.copies import Folder
 
 from .conftest import needed
-from .place import NEW, OLD, ORDINARY, Place, as_user, service
+from .place import NEW, OLD, ORDINARY, Place, as_user, manifest_of, service
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +161,19 @@ def test_a_program_that_does_not_stay_up_is_an_error_with_its_name(supervised: P
     assert problem.where.startswith("shop:shop_")
     assert problem.what == "is FATAL, not RUNNING."
     assert problem.remedy == f"Look at {supervised.root}/shared/log."
+    assert hopeless_there(supervised).endswith(" is FATAL: supervisord does not start it again")
+
+
+def test_what_runs_or_may_still_is_not_hopeless(supervised: Place) -> None:
+    """Processes that run, or that supervisord starts again: a health check goes on asking."""
+    supervised.release({**FILES, "supervisor/conf.d/shop.conf": PROGRAM.replace("while :;", "sleep 0.3; exit 3; while :;")})
+    supervised.apply(start(WEB))
+    until(lambda: len(started(supervised)) > 2)
+    assert hopeless_there(supervised) == ""
+
+
+def hopeless_there(place: Place) -> str:
+    return as_user(place.user, hopeless, manifest_of(WEB), place.context())
 
 
 def groups(place: Place) -> set[str]:
