@@ -252,7 +252,7 @@ def opens(directory: Path, report: Report, flips: int, least: int) -> None:
     over = directory / "over"
     names = ["src/big", "src/deep/er/big", f"venv/{SITE}/lib.py"]
     words = [sys.executable, "-c", _READER, str(root), str(over), json.dumps(names), json.dumps(wanted)]
-    readers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    readers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     count, end = 0, time.monotonic() + least / 50_000
     while count < flips or time.monotonic() < end:
         release.activate(order(root), there[count % 2])

@@ -180,11 +180,13 @@ def test_every_command_says_one_object(tmp_path: Path, root: Path) -> None:
     path = artifact(tmp_path, "1.0")
     install(root, path)
     (root / ".install/journal.json").write_text("garbage")
+    before = snapshot(root)
     commands = ("status", "log", "verify", "prune", "recover", "pin 1.0", "unpin 1.0", "mark-bad 1.0", "activate 1.0", "rollback")
     for words in (*commands, f"{path} --plan", f"{path}"):
         done = run(*words.split(), "--root", root, "--json")
         value = json.loads(done.stdout)
         assert ("error" in value, done.returncode) in ((False, 0), (True, 7)), words
+    assert snapshot(root) == before, "nothing may be changed where the journal can't be trusted"
 
 
 def test_no_process_can_be_forked(tmp_path: Path, root: Path) -> None:
