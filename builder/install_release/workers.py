@@ -141,7 +141,10 @@ def _be_child(work: Callable[[Queue], Any], queue: Queue, answer: int) -> None:
 
 
 def _understand(data: bytes) -> Any:
-    said: dict[str, Any] = json.loads(data) if data else {"bug": "a process of the installer ended without a word"}
+    if not data:  # what it had to say could not be written either
+        problem = Problem("unpack", "a process of the installer ended without a word.", "See the system's log, then run this again.")
+        raise RolledBackError("unpacking was stopped", [problem])
+    said: dict[str, Any] = json.loads(data)
     if "artifact" in said:
         raise ArtifactError(said["artifact"], [Problem(*problem) for problem in said["problems"]])
     if "system" in said:

@@ -46,6 +46,20 @@ def test_every_job_is_done_once(processes: int, jobs: int) -> None:
     assert (children(), own_descriptors()) == ([], before)
 
 
+def test_a_process_that_can_not_say_what_went_wrong() -> None:
+    """Whoever can't write an answer any more has failed, and is no bug of this program."""
+    parent = os.getpid()
+
+    def work(queue: Queue) -> int:
+        if os.getpid() != parent:
+            os.closerange(3, 1024)
+        return 0
+
+    with pytest.raises(RolledBackError) as caught:
+        workers.share(2, 2, work)
+    assert "without a word" in caught.value.problems[0].what
+
+
 def elsewhere(error: BaseException) -> None:
     """Fail in the other process only, which has the first job for certain: this one waits."""
     parent = os.getpid()

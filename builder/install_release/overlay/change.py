@@ -128,6 +128,10 @@ class OverlayError(InstallError):
     status = 4
 
 
+class ShutOutError(OverlayError):
+    """A file of the system that this user can't get at: for a decision a reason against it, for the way back something that is still to be done."""
+
+
 def content_from_json(value: Any) -> Content | None:
     """None for None. Raises ``ValueError`` or ``TypeError`` for what is no content."""
     if value is None:

@@ -15,7 +15,7 @@ from .. import durable
 from ..errors import DamagedError, InstallError, Problem
 from ..host import BLOBS, STATE, Host
 from . import aside, ledger, place
-from .change import Change, Content, OverlayError
+from .change import Change, Content, OverlayError, ShutOutError
 from .ledger import Laid, Ledger, Left
 
 
@@ -73,6 +73,9 @@ def restore(host: Host, tx: str, changes: Sequence[Change]) -> tuple[str, ...]:
         except _Foreign as error:
             foreign.add(change.path)
             told.append(str(error))
+        except ShutOutError as error:
+            foreign.add(change.path)
+            failures.append(error)
         except OverlayError as error:
             foreign.add(change.path)
             told.append(f"{change.path} could not be put back: {error.problems[0].what}")
@@ -99,6 +102,8 @@ def _restore_one(host: Host, tx: str, directory: int, name: str, change: Change,
         found = place.read_in(directory, name, change.path)
         live = found[1] if found else None
         strange = live not in (change.old, change.new)
+    except ShutOutError:
+        raise
     except OverlayError:
         strange, live = True, None
     if strange:

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 from ..errors import Problem
 from ..facts import trusted
-from .change import Content, OverlayError
+from .change import Content, OverlayError, ShutOutError
 
 MOST = 4 << 20  # bytes: a configuration, held in memory
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # not every directory that may be passed may be read
+_ITS_STATE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR)  # any other error says nothing of what is there: of the disk, or of this process
+_REFUSED = "a file of the system can't be touched"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -94,6 +96,8 @@ def _above(path: str, missing: list[str]) -> Iterator[tuple[int, str]]:
                 missing += ["/" + "/".join(parts[:end]) for end in range(len(parts), number, -1)]
                 break
             except OSError as error:
+                if error.errno not in _ITS_STATE:
+                    raise
                 raise _no_directory(here, part, where, error) from None
             os.close(here)
             here = below
@@ -105,7 +109,7 @@ def _above(path: str, missing: list[str]) -> Iterator[tuple[int, str]]:
 
 def _no_directory(above: int, part: str, where: str, error: OSError) -> OverlayError:
     if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-        return _refused(where, f"can't be entered by this user: {error.strerror}.", "Let this user pass, or copy to another place.")
+        return _shut_out(where, f"can't be entered by this user: {error.strerror}.", "Let this user pass, or copy to another place.")
     link = stat.S_ISLNK(os.stat(part, dir_fd=above, follow_symlinks=False).st_mode)
     what = "is a link, and nothing is written through links." if link else "is not a directory."
     return _refused(where, what, "Name the place that it leads to in the recipe (overlay.copied)." if link else "Move it away.")
@@ -124,15 +128,24 @@ def _check_directory(directory: int, path: str, users: frozenset[int]) -> None:
 
 def _read(directory: int, name: str, path: str) -> tuple[bytes, os.stat_result] | None:
     try:
-        kind = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+        there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        kind = there.st_mode
         if not stat.S_ISREG(kind):
             what = "is a link." if stat.S_ISLNK(kind) else "is a directory." if stat.S_ISDIR(kind) else "is no regular file."
             raise _refused(path, what, "Move it away; a release lays down plain files, and only over plain files.")
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise _shut_out(path, f"can't be seen by this user: {error.strerror}.", "Let this user pass, or copy to another place.") from None
+    try:
         file = os.open(name, _READ, dir_fd=directory)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _refused(path, f"can't be read by this user: {error.strerror}.", "Give it to this user, or copy to another place.") from None
+        if error.errno not in _ITS_STATE:
+            raise
+        made = _shut_out if there.st_uid == os.geteuid() else _refused  # that of another user is not what was laid down
+        raise made(path, f"can't be read by this user: {error.strerror}.", "Give it to this user, or copy to another place.") from None
     with os.fdopen(file, "rb") as stream:
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode):
@@ -152,5 +165,9 @@ def _content(data: bytes, facts: os.stat_result) -> Content:
     return Content(hashlib.sha256(data).hexdigest(), f"{stat.S_IMODE(facts.st_mode):o}", facts.st_gid)
 
 
+def _shut_out(path: str, what: str, remedy: str) -> OverlayError:
+    return ShutOutError(_REFUSED, [Problem("etc", f"{path} {what}", remedy)])
+
+
 def _refused(path: str, what: str, remedy: str) -> OverlayError:
-    return OverlayError("a file of the system can't be touched", [Problem("etc", f"{path} {what}", remedy)])
+    return OverlayError(_REFUSED, [Problem("etc", f"{path} {what}", remedy)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,27 @@ def test_an_untouched_file_is_replaced_and_put_back(system: System) -> None:
     assert (system.etc / "same").stat().st_ino == before, "a file that does not change is not even replaced"
     assert system.flip(first, back=True) == {"shop": "changed", "same": "untouched"}
     assert system.tree() == {"shop": "one\n", "same": "same\n"}
+
+
+def test_a_way_back_that_can_open_no_file_is_not_over(system: System) -> None:
+    """Too many open files say nothing of what is there: it is not taken for somebody else's, and put back as soon as that is possible."""
+    first, second = system.release("1", {"shop": "one\n"}), system.release("2", {"shop": "two\n", "new": "new\n"})
+    system.flip(first)
+    changes = journaled(system.propose(second).changes)
+    overlay.prepare(system.host, "0" * 12, changes)
+    overlay.switch(system.host, "0" * 12, changes)
+    lowest, limits, failed = os.dup(0), resource.getrlimit(resource.RLIMIT_NOFILE), 0
+    os.close(lowest)
+    for room in range(8):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, limits[1]))
+        try:
+            assert overlay.restore(system.host, "0" * 12, changes) == ()
+        except OSError:
+            failed += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert 0 < failed < 8
+    assert system.tree() == {"shop": "one\n"}
 
 
 def test_a_mode_is_a_change(system: System) -> None:
