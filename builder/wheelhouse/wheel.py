@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,8 +13,10 @@ from packaging.version import InvalidVersion, Version
 from ..errors import Problem, WheelhouseError
 from ..frozen import frozen
 from ..target import wheel_tags
+from .zipped import contradictions
 
 _CHUNK = 1 << 20
+_REPORT = "Lock another version of it, or report it to its authors: not every installer would install the same."
 _UNREADABLE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
 
 
@@ -43,6 +46,7 @@ def read(path: Path) -> Facts:
                 with archive.open(member) as file:
                     while file.read(_CHUNK):
                         pass
+            _insist_on_one_meaning(path)
             candidates = [each for each in archive.namelist() if each.count("/") == 1 and each.endswith(".dist-info/METADATA")]
             ours = [each for each in candidates if _is_of(each, name, version)]
             if not ours:
@@ -59,6 +63,14 @@ def read(path: Path) -> Facts:
         requires_python=raw.get("requires_python", ""),
         extras=tuple(sorted(canonicalize_name(extra) for extra in raw.get("provides_extra", ()))),
     )
+
+
+def _insist_on_one_meaning(path: Path) -> None:
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    found = list(contradictions(memoryview(data)))
+    if found:
+        raise WheelhouseError(f"{path.name} says two things", [Problem(path.name, f"{what}.", _REPORT) for what in found])
 
 
 def fits(filename: str, tags: frozenset[str]) -> bool:
