@@ -128,7 +128,8 @@ def _behind(data: Bytes, entry: _Entry) -> int:
     if signature != b"PK\3\4" or bytes(data[at : at + name]) != entry.name or (flags, method) != (entry.flags, entry.method):
         raise _Odd(f"{_shown(entry.name)}: its header differs from the directory")
     size, packed = _wide(bytes(data[at + name : at + name + extra]), size, packed)
-    said, end = (crc, packed, size), at + name + extra + entry.packed
+    said = (crc, packed, size)
+    end: int = at + name + extra + entry.packed
     if not flags & _DESCRIBED:
         if said != (entry.crc, entry.packed, entry.size):
             raise _Odd(f"{_shown(entry.name)}: its header says another length or checksum than the directory")
