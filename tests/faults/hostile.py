@@ -23,7 +23,7 @@ from typing import Any
 from builder.artifact.verify import verify
 from builder.errors import ArtifactError
 
-from . import hostile_bytes, hostile_headers, hostile_manifests, hostile_tables
+from . import hostile_bytes, hostile_headers, hostile_manifests, hostile_readers, hostile_tables
 from .forge import LAYERS, Forged, honest
 from .hostile_cases import Case
 from .report import Report
@@ -197,6 +197,20 @@ def check_command(report: Report, written: Sequence[tuple[Case, Path]], python: 
                 report.violation(ROW, f"the command, {case.group}, {case.name}: {done.returncode}: {text[:300]!r}")
 
 
+def check_readers(report: Report, count: int) -> None:
+    """What is accepted, every reader of tar archives sees alike."""
+    for program in hostile_readers.missing():
+        report.violation(ROW, f"{program} is not installed")
+    with tempfile.TemporaryDirectory(prefix="hostile-readers-") as name:
+        for number in range(count):
+            path = hostile_readers.write(Path(name) / f"{number}", number)
+            verify(path)
+            report.count(ROW)
+            for what in hostile_readers.differences(path):
+                report.violation(ROW, f"release {number} of hostile_readers: {what}")
+            shutil.rmtree(path.parent)
+
+
 def campaign(bounded: bool, report: Report) -> None:
     cases = corpus()
     chosen = sample(cases, _SAMPLE) if bounded else cases
@@ -219,5 +233,6 @@ def campaign(bounded: bool, report: Report) -> None:
             }
             worst = {python: each.result() for python, each in begun.items()}
         check_command(report, written[:: len(written) // (3 if bounded else 60)], found[first])
+    check_readers(report, 8 if bounded else 150)
     report.detail(ROW, artifacts=len(chosen), pythons={python: _version(path) for python, path in found.items()}, verify=refused)
     report.detail(ROW, groups=dict(Counter(case.group for case in chosen)), **{f"worst on {python}": each for python, each in worst.items()})

@@ -425,6 +425,16 @@ def _counts() -> Iterator[Case]:
     yield heavy("a line of 100 MB in white space", "", lambda: spell([SEGMENT, TOP]) + b" " * 100_000_000)
     yield heavy("lines of 120 kB", "", lambda: spell([SEGMENT, TOP]) + (b'{"a":"' + b"x" * 120_000 + b'"}\n') * 1000)
 
+    def hollow() -> bytes:
+        """Each segment is said to have room for 31 000 directories, and has for eight."""
+        rows = []
+        for number in range(32):
+            rows.append(canonical({**PIECE.line(number), "size": 16 << 20}) + (b"" if number else canonical(TOP)))
+            rows += [b'{"mode":"755","path":"src/%07d","type":"dir"}\n' % (number * 31_000 + each) for each in range(31_000)]
+        return b"".join(rows)
+
+    yield heavy("a million directories in segments that hold none", "stated", hollow, (PIECE,) * 32)
+
     def bomb() -> bytes:
         unit = deflate(b"\n" * (1 << 20))
         text = table_prefix("src", 1 << 30)
