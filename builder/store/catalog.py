@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
+from ..artifact.head import head
 from ..errors import AbsentError, ChecksumError, Problem
 from ..install_release.artifact import MAX_SIGNATURE_BYTES, MAX_SIGNATURES
 from ..install_release.errors import InstallError
 from ..install_release.manifest import MAX_BYTES, RELEASE_ID, Manifest, parse, release_id
-from . import Found, Listed, Moved, Store, layout
+from ..install_release.signatures import NAMESPACE
+from ..install_release.signatures import parse as parse_signature
+from ..install_release.spelling import NAME
+from . import Found, Listed, Moved, Store
 from .ledger import (
     MOST_POINTER_BYTES,
     MOST_RECORD_BYTES,
@@ -27,8 +33,8 @@ from .ledger import (
     pick,
     release_key,
 )
-from .signer import signer
 
+T = TypeVar("T")
 _AT_ONCE = 8
 _SUM_BYTES = 1024
 
@@ -62,7 +68,7 @@ class Shelf:
 
 def names(store: Store) -> tuple[str, ...]:
     """Everything that the store has releases of."""
-    return store.folders("")
+    return tuple(name for name in store.folders("") if NAME.fullmatch(name))
 
 
 def ids(store: Store, name: str) -> tuple[str, ...]:
@@ -70,15 +76,25 @@ def ids(store: Store, name: str) -> tuple[str, ...]:
     return tuple(sorted(identity for identity, parts in _objects(store, name).items() if _is_whole(parts)))
 
 
-def shelf(store: Store, name: str) -> Shelf:
-    """All of one name."""
+def shelf(store: Store, name: str, wrong: list[Problem] | None = None) -> Shelf:
+    """All of one name. What can't be read is added to ``wrong``; without one it is raised, as a ``ChecksumError``."""
     objects = _objects(store, name)
     whole = sorted(identity for identity, parts in objects.items() if _is_whole(parts))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        read = pool.map(lambda identity: _release(store, name, identity, objects[identity]), whole)
+        read = pool.map(lambda identity: _kept(partial(_release, store, name, identity, objects[identity]), wrong), whole)
         found = tuple(each for each in read if each)
     parts = tuple(sorted((identity, max(each.modified for each in parts.values())) for identity, parts in objects.items() if not _is_whole(parts)))
-    return Shelf(name, found, parts, channels(store, name))
+    return Shelf(name, found, parts, channels(store, name, wrong))
+
+
+def _kept(read: Callable[[], T], wrong: list[Problem] | None) -> T | None:
+    try:
+        return read()
+    except ChecksumError as error:
+        if wrong is None:
+            raise
+        wrong += error.problems
+        return None
 
 
 def _is_whole(parts: Iterable[str]) -> bool:
@@ -100,19 +116,30 @@ def _release(store: Store, name: str, identity: str, parts: dict[str, Listed]) -
     """None: it went while we looked."""
     key = release_key(name, identity, "pushed.json")
     data = store.get(key, MOST_RECORD_BYTES)
-    if data is None:
+    if data is None and "pushed.json" in parts:
         return None
-    signed = (store.get(each.key, MAX_SIGNATURE_BYTES) for part, each in sorted(parts.items()) if part.startswith("signatures/"))
-    signers = tuple(dict.fromkeys(signer(each) for each in signed if each))
-    return Release(parse_record(data, key), signers, parts["sha256"].modified)
+    record = parse_record(data or b"", key)
+    if (record.name, record.id) != (name, identity):
+        raise ChecksumError("the store holds another record than was pushed", [Problem(key, f"is that of {record.name}@{record.id}")])
+    signed = [each.key for part, each in sorted(parts.items()) if part.startswith("signatures/")]
+    signers = dict.fromkeys(_signer(store, name, each) for each in signed)
+    return Release(record, tuple(signers), parts["sha256"].modified)
 
 
-def channels(store: Store, name: str) -> tuple[Channel, ...]:
-    """Every channel of a name."""
+def _signer(store: Store, name: str, key: str) -> str:
+    """Whose key made a signature, by its own word: whether it is good is decided where a policy is."""
+    try:
+        return str(parse_signature(store.get(key, MAX_SIGNATURE_BYTES) or b"", f"{NAMESPACE}{name}", key))
+    except InstallError:
+        return "unreadable"
+
+
+def channels(store: Store, name: str, wrong: list[Problem] | None = None) -> tuple[Channel, ...]:
+    """Every channel of a name; ``wrong`` as for ``shelf``."""
     prefix = channel_key(name, "")
-    found = sorted({each.key[len(prefix) :].split("/")[0] for each in store.listing(prefix)})
-    read = (channel(store, name, each) for each in found)
-    return tuple(each for each, _ in read if each.moves)
+    found = sorted({called for each in store.listing(prefix) if is_channel(called := each.key[len(prefix) :].split("/")[0])})
+    read = [_kept(partial(channel, store, name, each), wrong) for each in found]
+    return tuple(each[0] for each in read if each and each[0].moves)
 
 
 def channel(store: Store, name: str, called: str) -> tuple[Channel, str | None]:
@@ -197,11 +224,7 @@ def verify(store: Store, only: Sequence[str], moved: Moved) -> tuple[tuple[Shelf
     shelves: list[Shelf] = []
     problems: list[Problem] = []
     for name in only or names(store):
-        try:
-            found = shelf(store, name)
-        except ChecksumError as error:
-            problems += error.problems
-            continue
+        found = shelf(store, name, problems)
         shelves.append(found)
         known = {release.id for release in found.releases}
         for each in found.channels:
@@ -220,7 +243,7 @@ def _verify(store: Store, release: Release, moved: Moved) -> Iterator[Problem]:
         read, data = manifest(store, name, identity)
         signatures(store, name, identity)
         stated = sha256(store, name, identity)
-        first = layout.head(data)
+        first = head(data)
         size = len(first) + read.tail.bytes + 8
         digest, begins = hashlib.sha256(), b""
         for piece in store.read(release_key(name, identity, "release.tgz"), 0, size):

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..artifact.head import head as head
-from ..artifact.head import trailer as trailer
+from ..artifact.head import head, trailer
 from ..errors import ArtifactError, Problem
 from ..install_release.artifact import TRAILER_BYTES, Artifact
 from ..install_release.errors import InstallError
@@ -48,6 +47,7 @@ class Unsigned:
         except OSError as error:
             raise ArtifactError("the artifact can't be read", [Problem(str(path), error.strerror or str(error))]) from None
         self.path = path
+        self.ended = False  # nobody waits for ``check`` any more
         try:
             self._artifact = Artifact(os.dup(self._file), str(path))
         except BaseException as error:
@@ -99,6 +99,8 @@ class Unsigned:
                 whole.update(self._artifact.read(layer.table, where=layer.name))
                 position = layer.table.offset + layer.table.bytes
                 for line in self._artifact.table_lines(layer):
+                    if self.ended:
+                        raise ArtifactError("the artifact was not read to its end")
                     if line.startswith(_SEGMENT):
                         segment = json.loads(line)
                         data = self._pread(self.body + position, segment["bytes"])

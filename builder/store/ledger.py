@@ -162,7 +162,7 @@ def parse_channel(data: bytes, where: str) -> Channel:
     """Raises ``ChecksumError``."""
     value = _object(data, where)
     moves = value.get("moves")
-    if not isinstance(moves, list) or not moves or not isinstance(value.get("name"), str):
+    if not isinstance(moves, list) or not moves or not isinstance(value.get("name"), str) or not is_channel(value["name"]):
         raise _unreadable(where)
     return Channel(value["name"], tuple(_record(Move, move, where) for move in moves))
 
@@ -182,7 +182,7 @@ def _record(kind: type[Any], value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise _unreadable(where)
     known: dict[str, Any] = {key: value.get(key) for key in hints}
-    if any(type(each).__name__ != hints[key] for key, each in known.items()):
+    if any(type(each).__name__ != hints[key] or (isinstance(each, str) and not each.isprintable()) for key, each in known.items()):
         raise _unreadable(where)
     if not RELEASE_ID.fullmatch(known["id"]):
         raise _unreadable(where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import Span
 
@@ -15,18 +15,20 @@ SENT = 8 << 20  # of a part that is sent, as long as they are few enough
 
 @dataclass(frozen=True)
 class Part:
-    """``length`` bytes from ``offset`` on: sent, or copied from ``key`` at ``start``."""
+    """``length`` bytes from ``offset`` on: sent, or copied from ``key`` at ``start``, but for the last ``grafted`` bytes, which are sent."""
 
     offset: int
     length: int
     key: str = ""
     start: int = 0
+    grafted: int = 0
 
 
 def plan(spans: Iterable[Span], *, least: int = LEAST, sent: int = SENT, most_copied: int = MOST_COPIED) -> tuple[Part, ...]:
     """The parts that make an object of ``spans``: each at least ``least`` long but the last, as little as possible sent.
 
-    What is sent before a span that could be copied, and is too short for a part, is filled up from the beginning of that span.
+    What is to be sent and too short for a part is grafted onto the end of what is copied before it; where nothing is (a changed head), it is
+    filled up from the beginning of what could be copied behind it.
     """
     merged = [*_merged(spans)]
     total = sum(span.length for span in merged)
@@ -36,16 +38,28 @@ def plan(spans: Iterable[Span], *, least: int = LEAST, sent: int = SENT, most_co
     position = begun = 0  # ``begun``: where what is to be sent, and is in no part yet, begins
     for span in merged:
         if span.key:
-            short = least - (position - begun) if position > begun else 0
-            taken = max(0, short)
+            waiting = position - begun
+            graft = 0 < waiting < least and bool(parts) and bool(parts[-1].key)
+            taken = max(0, least - waiting) if waiting and not graft else 0
             last = position + span.length == total
             if span.length - taken >= (1 if last else least):
-                parts += _cut(begun, position + taken - begun, sent, least)
+                if graft:
+                    parts[-1:] = _grafted(parts[-1], waiting, least)
+                else:
+                    parts += _cut(begun, waiting + taken, sent, least)
                 parts += _cut(position + taken, span.length - taken, most_copied, least, span.key, span.offset + taken)
                 begun = position + span.length
         position += span.length
     parts += _cut(begun, position - begun, sent, least)
     return tuple(parts)
+
+
+def _grafted(before: Part, count: int, least: int) -> Sequence[Part]:
+    """A copied part, and ``count`` bytes more behind it that are sent: the end of it becomes a part with them."""
+    kept = before.length - least
+    if kept < least:
+        return [replace(before, length=before.length + count, grafted=count)]
+    return [replace(before, length=kept), Part(before.offset + kept, least + count, before.key, before.start + kept, count)]
 
 
 def _merged(spans: Iterable[Span]) -> Iterator[Span]:

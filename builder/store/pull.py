@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifact import publish
+from ..artifact.head import head, trailer
 from ..errors import ArtifactError, ChecksumError, MovedError, Problem
 from ..install_release.manifest import Manifest
 from . import Moved, Store, catalog, layout, local
@@ -27,6 +28,7 @@ from .tally import Tally
 WORKERS = 8
 _CHUNK = 8 << 20  # bytes that are asked for at once
 _STEP = 1 << 20
+_SYNCED = 256 << 20  # bytes after which what has arrived is written to the disk
 _Span = tuple[int, int]
 
 
@@ -145,8 +147,8 @@ class _Assembly:
     def __init__(self, store: Store, manifest: Manifest, data: bytes, signatures: Sequence[bytes], identity: str, work: _Work, moved: Moved) -> None:
         self._store, self._manifest, self._moved, self._work = store, manifest, moved, work
         self._key = release_key(manifest.name, identity, "release.tgz")
-        self._plain_head, self._head = layout.head(data), layout.head(data, signatures)
-        self._plain_trailer, self._trailer = layout.trailer(manifest, data), layout.trailer(manifest, data, signatures)
+        self._plain_head, self._head = head(data), head(data, signatures)
+        self._plain_trailer, self._trailer = trailer(manifest, data), trailer(manifest, data, signatures)
 
     def run(self, here: dict[str, Here], stated: str) -> None:
         """Raises ``ChecksumError`` when the store's bytes are not those that it states."""
@@ -202,7 +204,9 @@ class _Assembly:
     def _assemble(self, chunks: Sequence[_Chunk]) -> str:
         """Fill the body; the SHA-256 of what the store calls release.tgz. Hashed in order, while what follows arrives."""
         whole, signed = hashlib.sha256(self._plain_head), hashlib.sha256(self._head)
-        with ThreadPoolExecutor(WORKERS) as pool:
+        unsynced = 0
+        with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(1) as beside:
+            syncing: Future[None] = beside.submit(os.fdatasync, self._work.file)
             begun: list[Future[None]] = [pool.submit(self._fill, chunk) for chunk in chunks]
             try:
                 for chunk, filled in zip(chunks, begun, strict=True):
@@ -211,6 +215,11 @@ class _Assembly:
                         whole.update(data)
                         if self._head != self._plain_head:
                             signed.update(data)
+                    unsynced += chunk.length
+                    if unsynced >= _SYNCED and syncing.done():  # so that little is left for the end
+                        syncing.result()
+                        syncing, unsynced = beside.submit(os.fdatasync, self._work.file), 0
+                syncing.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

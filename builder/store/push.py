@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from ..artifact.head import head
 from ..errors import MovedError, OccupiedError, Problem, StoreError
 from . import Moved, Span, Store, catalog, channels, layout
 from .ledger import MOST_RECORD_BYTES, Move, Record, release_key, stamp, sum_line, to_bytes
@@ -44,18 +45,21 @@ def push(store: Store, path: Path, *, channel: str, why: str, who: str, now: dat
         stated = catalog.sha256(store, name, identity)
         tally("of", source.size if stated is None else 0)
         checking = beside.submit(source.check)  # an artifact that is damaged here never becomes a release there
-        for _ in range(_TRIES):
-            if stated is None:
-                _write(store, source, checking, tally)
-            sha256 = checking.result()
-            if stated not in (None, sha256):
-                raise _occupied(name, identity, stated or "", sha256)
-            record = Record(
-                name, identity, source.manifest.version, source.manifest.commit, source.manifest.commit_time, source.size, sha256, who, stamp(now)
-            )
-            new_signatures = _publish(store, source, record, stated is None)
-            if stated or catalog.has_bytes(store, name, identity):
-                break  # else a prune took what a dead publisher had left, between our finding it and our last object
+        try:
+            for _ in range(_TRIES):
+                if stated is None:
+                    _write(store, source, checking, tally)
+                sha256 = checking.result()
+                if stated not in (None, sha256):
+                    raise _occupied(name, identity, stated or "", sha256)
+                record = Record(
+                    name, identity, source.manifest.version, source.manifest.commit, source.manifest.commit_time, source.size, sha256, who, stamp(now)
+                )
+                new_signatures = _publish(store, source, record, stated is None)
+                if stated or catalog.has_bytes(store, name, identity):
+                    break  # else a prune took what a dead publisher had left, between our finding it and our last object
+        finally:
+            source.ended = True
     move = channels.point(store, name, channel, identity, how="push", why=why, who=who, now=now) if channel else None
     counts = (tally.sent, tally.copied, tally.kept)
     return Pushed(record, stated is None, *counts, len(source.signatures), new_signatures, channel, move)
@@ -116,10 +120,10 @@ def _spans(store: Store, source: layout.Unsigned) -> list[Span]:
             base, data = catalog.manifest(store, source.manifest.name, identity)
         except StoreError:
             continue  # it went, or is damaged: others serve
-        key, begins = release_key(base.name, identity, "release.tgz"), len(layout.head(data))
+        key, begins = release_key(base.name, identity, "release.tgz"), len(head(data))
         for region in layout.regions(base):
             there.setdefault(f"{region.digest} {region.length}", (key, begins + region.offset))
-    spans = [Span(len(layout.head(source.manifest_bytes)))]
+    spans = [Span(len(head(source.manifest_bytes)))]
     spans += [Span(region.length, *there.get(f"{region.digest} {region.length}", ())) for region in layout.regions(source.manifest)]
     return [*spans, Span(source.size - sum(span.length for span in spans))]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.artifact import Built
+from builder.artifact.head import head, trailer
 from builder.install_release.artifact import Artifact, open_artifact
-from builder.store import layout
 from tests.releases import write_release
 
 MIB = 1 << 20
@@ -46,7 +46,7 @@ def sign(path: Path, *signatures: bytes) -> Path:
     artifact: Artifact
     with open_artifact(path) as artifact:
         body = path.read_bytes()[artifact.body : -8]
-        signed = layout.head(artifact.manifest_bytes, signatures) + body + layout.trailer(artifact.manifest, artifact.manifest_bytes, signatures)
+        signed = head(artifact.manifest_bytes, signatures) + body + trailer(artifact.manifest, artifact.manifest_bytes, signatures)
     made = path.with_name(f"signed-{path.name}")
     made.write_bytes(signed)
     return made

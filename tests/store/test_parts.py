@@ -28,15 +28,24 @@ def test_parts_tile_the_object_and_keep_the_rules(spans: list[Span]) -> None:
         position += part.length
     assert position == sum(span.length for span in spans)
     origins = [(span.key, span.offset + number) for span in spans for number in range(span.length)]
-    for part in parts:
+    for number, part in enumerate(parts):
+        copied = part.length - part.grafted
         if part.key:
-            assert [(part.key, part.start + number) for number in range(part.length)] == origins[part.offset : part.offset + part.length]
+            assert copied >= (50 if number < len(parts) - 1 else 1)
+            assert [(part.key, part.start + number) for number in range(copied)] == origins[part.offset : part.offset + copied]
 
 
 def test_a_changed_head_costs_one_part() -> None:
     """Five mebibytes, the rest is copied, and the eight bytes of the trailer are a last part."""
     parts = plan([Span(100_000), Span(70 * MIB, "old", 90_000), Span(8)])
     assert parts == (Part(0, LEAST), Part(LEAST, 70 * MIB + 100_000 - LEAST, "old", 90_000 + LEAST - 100_000), Part(70 * MIB + 100_000, 8))
+
+
+def test_a_change_in_the_middle_costs_its_own_bytes() -> None:
+    """It is grafted onto the end of what is copied before it; a long one is parts of its own."""
+    parts = plan([Span(100), Span(30 * MIB, "old", 0), Span(1000), Span(30 * MIB, "old", 31 * MIB), Span(6 * MIB), Span(30 * MIB, "old", 70 * MIB)])
+    assert sum(part.grafted if part.key else part.length for part in parts) == LEAST + 1000 + 6 * MIB
+    assert [part.grafted for part in parts] == [0, 0, 1000, 0, 0, 0]
 
 
 def test_neighbours_are_one() -> None:

@@ -308,3 +308,19 @@ def test_a_source_only_release_moves_only_its_source(bucket: str, tmp_path: Path
     got = do_pull(bucket, tmp_path / "out", f"shop@{second.id}")
     assert got.sha256 == second.sha256
     assert got.read <= 0.03 * second.bytes
+
+
+def test_one_changed_wheel_moves_its_bytes(bucket: str, server: Server, tmp_path: Path) -> None:
+    """Sent are that wheel and what a change of the source costs; no scratch object stays."""
+    first = release(tmp_path, source="one", wheels=LARGE)
+    changed = Wheels({**LARGE.of, "w11": ("other", 500_000)})
+    second = release(tmp_path, source="two", time=1763992672, wheels=changed)
+    do_push(bucket, first.path)
+    done = do_push(bucket, second.path)
+    assert done.sent <= 0.03 * second.bytes + 5 * MIB + 500_000
+    assert done.sent + done.copied == second.bytes
+    assert not [each.key for each in open_store(bucket).listing("") if ".part-" in each.key]
+    do_pull(bucket, tmp_path / "out", f"shop@{first.id}")
+    got = do_pull(bucket, tmp_path / "out", f"shop@{second.id}")
+    assert got.sha256 == second.sha256
+    assert got.read <= 0.03 * second.bytes + 500_000
