@@ -32,15 +32,18 @@ def accept(host: Host, artifact: Artifact) -> bool:
 
 
 def _known(host: Host, artifact: Artifact) -> bool:
-    """Whether the live release brought the same one, and what is here is as long: it was accepted then, and need not be inflated to be compared."""
+    """Whether the live release brought the same one, and what is here was not changed since that went live, and is as long: it was accepted then, and
+    need not be inflated to be compared."""
     span = artifact.manifest.installer
     try:
         live = host.pointer(CURRENT)
         known = live.kind == "release" and host.manifest(live.id).installer.sha256 == span.sha256
         facts = os.stat(f"{BIN}/{NAME}", dir_fd=host.fd, follow_symlinks=False)
+        flipped = os.stat(CURRENT, dir_fd=host.fd, follow_symlinks=False).st_ctime_ns
     except (OSError, DamagedError):
         return False
-    return known and stat.S_ISREG(facts.st_mode) and stat.S_IMODE(facts.st_mode) == 0o755 and 512 + padded(facts.st_size) == span.size
+    whole = stat.S_ISREG(facts.st_mode) and stat.S_IMODE(facts.st_mode) == 0o755 and 512 + padded(facts.st_size) == span.size
+    return known and whole and facts.st_ctime_ns < flipped
 
 
 def version_of(installer: bytes) -> tuple[int, ...]:

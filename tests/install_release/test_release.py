@@ -329,3 +329,15 @@ def test_a_release_whose_installer_was_killed_before_it_could_say_so(tmp_path: P
         known = past(root).of(first)
         for name, digest in (("install.json", known.record), ("release.json", known.manifest)):
             assert digest == hashlib.sha256((root / "releases" / first / name).read_bytes()).hexdigest()
+
+
+def test_a_damaged_installer_is_healed(tmp_path: Path, root: Path) -> None:
+    """Damage that leaves length and mode as they were: the next release that brings the same installer puts it right."""
+    install(root, artifact(tmp_path, "1.0"))
+    kept = root / "bin/install-release"
+    ours = kept.read_bytes()
+    with kept.open("r+b") as file:
+        file.seek(len(ours) // 2)
+        file.write(bytes(64))
+    install(root, artifact(tmp_path, "2.0"))
+    assert kept.read_bytes() == ours
