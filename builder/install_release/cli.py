@@ -190,7 +190,8 @@ def _install(options: argparse.Namespace) -> int:
     if options.plan:
         return _plan(options)
     with _opened(options, options.artifact) as artifact:
-        _compare_digest(artifact.name, artifact.sha256() if options.expect_sha256 else "", options.expect_sha256)
+        if options.expect_sha256 is not None:
+            _compare_digest(artifact.name, artifact.sha256(), options.expect_sha256)
         order = _order(options, _root(options) or artifact.manifest.root, f"install {os.path.basename(options.artifact)}")
         outcome = release.install(artifact, order, python=options.python, activate=not options.no_activate)
     return _tell(options, outcome, activated=not options.no_activate)
@@ -222,15 +223,17 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
     if not os.path.isdir(os.path.join(root, ".install")):  # a first installation: refuse before anything is made
         order = _order(options, root, "install")
         release.check_head(head.manifest, head.id, _trusted(head, order), order, options.python)
+    else:
+        _insist(options, head)
     with Host.create(root) as host:
         file = spool.copy(head, read, host)
     with Artifact(file, spool.NAME) as artifact:
         yield artifact
 
 
-def _compare_digest(name: str, found: str, expected: str | None) -> None:
-    if expected is not None and found != expected.lower():
-        what = f"{name} has sha256 {found}, expected {expected}."
+def _compare_digest(name: str, found: str, expected: str) -> None:
+    if found != expected.lower():
+        what = f"{name} has sha256 {found}, expected {expected or 'nothing: --expect-sha256 has an empty value'}."
         remedy = "Copy it again, or ask where the expected digest comes from."
         raise errors.ArtifactError("this is another artifact", [Problem("sha256", what, remedy)])
 
@@ -242,13 +245,16 @@ def _plan(options: argparse.Namespace) -> int:
 
         read = partial(os.read, 0)
         head = spool.read_head(read)
-        _compare_digest(spool.NAME, spool.sha256(head, read), options.expect_sha256)
+        found = spool.sha256(head, read)
+        if options.expect_sha256 is not None:
+            _compare_digest(spool.NAME, found, options.expect_sha256)
         manifest, wanted, more, etc = head.manifest, head.id, tuple[Problem, ...](), None
         order = _order(options, _root(options) or manifest.root, "plan")
         trusted = _trusted(head, order)
     else:
         with open_artifact(options.artifact) as artifact:
-            _compare_digest(artifact.name, artifact.sha256() if options.expect_sha256 else "", options.expect_sha256)
+            if options.expect_sha256 is not None:
+                _compare_digest(artifact.name, artifact.sha256(), options.expect_sha256)
             manifest, wanted = artifact.manifest, artifact.id
             order = _order(options, _root(options) or manifest.root, "plan")
             trusted = _trusted(artifact, order)
@@ -263,11 +269,16 @@ def _trusted(head: Artifact | spool.Head, order: Order) -> Trust:
     return trust.of_artifact(head.manifest, head.manifest_bytes, (*head.signatures, *order.signatures), order.vouched)
 
 
-def _insist(options: argparse.Namespace, artifact: Artifact) -> str:
-    """The root that an artifact is looked at for. Raises ``RefusedError`` when this host's policy has something against it."""
+def _insist(options: argparse.Namespace, artifact: Artifact | spool.Head) -> str:
+    """The root that an artifact is for. Raises ``RefusedError`` when this host's policy has something against it."""
     order = Order(_root(options) or artifact.manifest.root, options.command, me(), signatures=tuple(map(_detached, options.signature)))
-    if problems := release.judged(_trusted(artifact, order), artifact.manifest, artifact.id, order).problems:
+    order = order._replace(downgrade=getattr(options, "allow_downgrade", False))
+    trusted = _trusted(artifact, order)
+    if problems := release.judged(trusted, artifact.manifest, artifact.id, order).problems:
         raise RefusedError("refused: this host's policy does not trust it", problems)
+    if options.command == "bootstrap":  # root is to run what it writes
+        with suppress(OSError):
+            _write(2, [f"note: {warning}" for warning in trusted.warnings])
     return order.root
 
 

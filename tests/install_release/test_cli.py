@@ -102,6 +102,8 @@ def test_json_is_one_object(tmp_path: Path, root: Path) -> None:
         ("nowhere.tgz", 3, "nowhere.tgz"),
         (f"{__file__}", 3, __file__),
         ("ARTIFACT --expect-sha256 00 --root ROOT", 3, "sha256"),
+        ("ARTIFACT --expect-sha256= --root ROOT", 3, "sha256"),
+        ("ARTIFACT --expect-sha256= --root ROOT --plan", 3, "sha256"),
         ("ARTIFACT --python /bin/true --root ROOT", 3, "python"),
     ],
 )
