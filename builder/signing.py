@@ -76,23 +76,26 @@ def read(artifact: Artifact) -> tuple[Signature, ...]:
 def add(path: Path, keys: Sequence[Path], *, detached: bool = False) -> Signed:
     """Sign an artifact with further keys; one that has signed it already adds nothing. Raises ``SigningError`` or ``ArtifactError``.
 
-    The artifact is replaced by one with the signatures in it, whole or not at all. ``detached``: it stays as it is, and each signature goes to a
-    file beside it, ``<artifact>.sig.1`` and so on.
+    What stands there in a key's name and is of something else (the artifact was built anew; somebody has put it there) is replaced. The artifact
+    is replaced by one with the signatures in it, whole or not at all. ``detached``: it stays as it is, and each signature goes to a file beside
+    it, ``<artifact>.sig.1`` and so on.
     """
     check(keys)
     try:
         with open_artifact(path) as artifact:
-            there = read(artifact)
-            beside = _beside(path, artifact.manifest) if detached else ()
-            known = {each.key for each in (*there, *beside)}
             made = make(keys, artifact.manifest.name, artifact.manifest_bytes)
+            there = tuple(each for each in read(artifact) if not _is_stale(each, made))
+            lying = _beside(path, artifact.manifest) if detached else {}
+            beside = tuple(each for each in lying.values() if not _is_stale(each, made))
+            known = {each.key for each in (*there, *beside)}
             new = tuple(each for each in made if each.key not in known)
             if len(known) + len(new) > MAX_SIGNATURES:
                 problem = Problem(str(path), f"would have more than {MAX_SIGNATURES} signatures.", "Begin with an artifact that has fewer.")
                 raise SigningError("the artifact could not be signed", [problem])
             files: tuple[Path, ...] = ()
             if new and detached:
-                files = tuple(_write_beside(path, new))
+                free = [place for place in _detached(path) if lying.get(place) not in beside]
+                files = tuple(_write_beside(free, new))
             elif new:
                 publish(path, _Copy(artifact, (*(each.armour for each in there), *(each.armour for each in new))))
                 files = (path,)
@@ -139,13 +142,17 @@ def _detached(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.name}.sig.{number}")
 
 
-def _beside(path: Path, manifest: Manifest) -> tuple[Signature, ...]:
+def _beside(path: Path, manifest: Manifest) -> dict[Path, Signature]:
     """The detached signatures that are there. Raises ``Damaged``."""
-    return tuple(parse(each.read_bytes(), _namespace(manifest), str(each)) for each in _detached(path) if each.exists())
+    return {each: parse(each.read_bytes(), _namespace(manifest), str(each)) for each in _detached(path) if each.exists()}
 
 
-def _write_beside(path: Path, signatures: Sequence[Signature]) -> Iterator[Path]:
-    free = (each for each in _detached(path) if not each.exists())
+def _is_stale(there: Signature, made: Sequence[Signature]) -> bool:
+    """Whether it is not what its own key has just made of this manifest. (A token counts its signatures: no two of it are the same.)"""
+    return there.kind == "ED25519" and any(each.key == there.key and each.armour != there.armour for each in made)
+
+
+def _write_beside(free: Sequence[Path], signatures: Sequence[Signature]) -> Iterator[Path]:
     for signature, place in zip(signatures, free, strict=False):
         publish(place, lambda out, data=signature.armour: _put(out, data))  # type: ignore[misc]
         yield place

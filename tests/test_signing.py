@@ -17,6 +17,7 @@ from builder.artifact.inspection import inspect
 from builder.cli import main
 from builder.errors import ArtifactError, SigningError
 from builder.install_release.artifact import open_artifact
+from builder.signing import _Copy
 from builder.store.layout import Unsigned
 from tests import keys
 from tests.keys import NAMESPACE
@@ -95,6 +96,23 @@ def test_a_detached_signature_lies_beside(path: Path, ci: Path, tmp_path: Path) 
     assert path.read_bytes() == before
     signing.add(path, [third])
     assert signing.add(path, [third], detached=True).files == ()
+
+
+def test_what_stands_there_in_a_keys_name_and_is_of_something_else_is_replaced(path: Path, ci: Path, tmp_path: Path) -> None:
+    """Beside an artifact that was built anew under its old name, or within one."""
+    beside = signing.add(path, [ci], detached=True).files[0]
+    old = beside.read_bytes()
+    other = write_release(tmp_path / "other", {**LAYERS, "src": {"app.py": "another"}}).path
+    other.replace(path)
+    assert signing.add(path, [ci], detached=True).files == (beside,)
+    with open_artifact(path) as artifact:
+        assert beside.read_bytes() == keys.sign(ci, artifact.manifest_bytes) != old
+        foreign = _Copy(artifact, [old])
+        with (tmp_path / "foreign.tgz").open("wb") as out:
+            foreign(out)
+    assert not verified(tmp_path / "foreign.tgz", ci)
+    assert len(signing.add(tmp_path / "foreign.tgz", [ci]).signatures) == 1
+    assert verified(tmp_path / "foreign.tgz", ci)
 
 
 def test_a_key_of_the_agent_signs(path: Path, ci: Path, agent: None, tmp_path: Path) -> None:
