@@ -33,7 +33,7 @@ class Switch(NamedTuple):
     """What shall be live, and what goes into the history about it. ``how`` is activate or rollback; ``marks_bad``: what is left is bad.
 
     ``changes`` are made to the files of the system. ``hooks``: those that run; without ``once`` not those for one host of several. ``floor``: what
-    it is from then on; ``more`` goes into the history.
+    it is from then on; ``more`` goes into the history. ``parting``: before a rollback the release that is left may run its hooks.
     """
 
     to: str
@@ -47,6 +47,7 @@ class Switch(NamedTuple):
     once: bool = True
     floor: Floor | None = None
     more: Mapping[str, Any] = {}
+    parting: bool = True
 
 
 def new_tx() -> str:
@@ -244,7 +245,8 @@ def _whose(moment: str, left: Side, to: Side, switch: Switch) -> Side:
 
 def _due(moment: str, release: Side, switch: Switch) -> tuple[Hook, ...]:
     when = f"{moment}_{'rollback' if switch.how == 'rollback' else 'flip'}"
-    declared = [hook for hook in (release.manifest.hooks if release.manifest and switch.hooks else ()) if hook.when == when]
+    may = switch.hooks and (switch.parting or when != "pre_rollback")
+    declared = [hook for hook in (release.manifest.hooks if release.manifest and may else ()) if hook.when == when]
     if not declared:
         return ()
     from . import hooks  # only now: most releases have none

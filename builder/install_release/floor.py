@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 from . import durable
@@ -29,6 +30,12 @@ class Floor(NamedTuple):
         """The higher of both, each part by itself."""
         newer = other if other.commit_time > self.commit_time else self
         return Floor(newer.commit_time, newer.release, max(self.revocations, other.revocations))
+
+
+def of_release(release: str) -> Floor:
+    """That of one release, by its id, which begins with the time of its commit: its manifest may be damaged."""
+    made = datetime.strptime(release[:14], "%Y%m%d%H%M%S").replace(tzinfo=timezone.utc)
+    return Floor(int(made.timestamp()), release)
 
 
 def read(host: Host) -> Floor:

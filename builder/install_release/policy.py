@@ -25,6 +25,7 @@ from .who import printable
 MAX_BYTES = 1 << 20
 _REVOKED = re.compile(r"(?:sha256:)?[0-9a-f]{64}|[0-9]{14}-[0-9a-f]{12}")
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._@+-]+")
+_SECTION = re.compile(r"\[(?P<header>[^]]+)\]\s*(?:[#;].*)?$")
 _NO_DEFAULT = "\0"  # no section has that name: there is none from which others inherit
 
 
@@ -71,12 +72,11 @@ def read(path: str) -> Policy:
 def parse(data: bytes, path: str) -> Policy:
     """The policy that ``data`` says. Raises ``RefusedError`` that names each line, and what to do about it."""
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # an editor of Windows' begins with a mark
     except UnicodeDecodeError as error:
         raise _unusable([Problem(path, f"is not UTF-8 text: {error.reason} at byte {error.start}.", "Write it anew.")]) from None
-    parser = configparser.ConfigParser(
-        delimiters=("=",), comment_prefixes=("#", ";"), default_section=_NO_DEFAULT, interpolation=None, empty_lines_in_values=False
-    )
+    parser = configparser.ConfigParser(delimiters=("=",), comment_prefixes=("#", ";"), default_section=_NO_DEFAULT, interpolation=None)
+    parser.SECTCRE = _SECTION  # its own takes the rest of the line for nothing: "[releases] floor = yes"
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:
         parser.read_string(text, path)
@@ -98,6 +98,9 @@ def parse(data: bytes, path: str) -> Policy:
                 values[key] = known[key](value)
             except ValueError as error:
                 problems.append(Problem(where, f"{key} {printable(str(error))}.", _CORRECT))
+    if not parser.sections():
+        what = "says nothing: was it cut off?"
+        problems.append(Problem(path, what, "Put it back; if it shall ask for nothing, write '[signatures]' and below it 'required = 0'."))
     problems += _contradictions(parser, values, path)
     if problems:
         raise _unusable(problems)
@@ -140,11 +143,11 @@ def _line(text: str, section: str, key: str = "") -> int:
     """Where a section, or a key of it, stands; counted from 1."""
     inside = False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("["):
-            inside = line.startswith(f"[{section}]")
+        if begin := _SECTION.match(line.strip()):
+            inside = begin["header"] == section
             if inside and not key:
                 return number
-        elif inside and key and line.partition("=")[0].strip() == key:
+        elif inside and key and _key(line) == key:
             return number
     return 1
 
@@ -191,9 +194,17 @@ def _revoked(text: str) -> frozenset[str]:
     return frozenset(word[len("sha256:") :] if word.startswith("sha256:") else word for word in words)
 
 
+def _key(line: str) -> str:
+    """What stands before ``=``; "" where there is none."""
+    key, equals, _ = line.partition("=")
+    return key.strip() if equals else ""
+
+
 def _commands(text: str) -> tuple[tuple[str, ...], ...]:
     found = []
     for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("[") or _key(line) in {key for known in _SECTIONS.values() for key in known}:
+            raise ValueError(f"goes on with {line!r}, because that is indented: let it begin its line")
         try:
             words = tuple(shlex.split(line))
         except ValueError:
@@ -224,7 +235,7 @@ def refusals(policy: Policy, asked: Asked, floor: Floor) -> Iterator[Problem]:
         if not any(copied.to == root or copied.to.startswith(f"{root.rstrip('/')}/") for root in policy.roots or ()):
             what = f"etc/{copied.path} goes to {copied.to}, which lies below no root that {policy.path} allows."
             yield Problem("policy", what, "Add its root to [overlay] there, or build it without.")
-    yield from _run(policy, asked.manifest)
+    yield from commands(policy, asked.manifest)
 
 
 def _below(policy: Policy, asked: Asked, floor: Floor) -> Iterator[Problem]:
@@ -241,15 +252,16 @@ def is_downgrade(policy: Policy, asked: Asked, floor: Floor) -> bool:
     return policy.floor and asked.manifest.commit_time < floor.commit_time and not asked.known_good
 
 
-def _run(policy: Policy, manifest: Manifest) -> Iterator[Problem]:
-    commands = [(f"hooks ({hook.when})", hook.run) for hook in manifest.hooks]
-    commands += [("health", manifest.health.command)]
+def commands(policy: Policy, manifest: Manifest) -> Iterator[Problem]:
+    """What it has against the services and commands that a release declares."""
+    found = [(f"hooks ({hook.when})", hook.run) for hook in manifest.hooks]
+    found += [("health", manifest.health.command)]
     for service in manifest.services:
-        commands += [(f"services.{service.name} ({name})", getattr(service, name)) for name in COMMANDS]
+        found += [(f"services.{service.name} ({name})", getattr(service, name)) for name in COMMANDS]
         if policy.services is not None and not any(fits((identity(service),), (pattern,)) for pattern in policy.services):
             what = f"services.{service.name} is {identity(service)}, which is none that {policy.path} allows."
             yield Problem("policy", what, "Add it to services in [commands] there, or build it without.")
-    for where, words in commands:
+    for where, words in found:
         if words and policy.run is not None and not any(fits(words, pattern) for pattern in policy.run):
             what = f"{where} would run {printable(shlex.join(words))}, which is no command that {policy.path} allows."
             yield Problem("policy", what, "Add it to run in [commands] there, or build it without.")

@@ -151,7 +151,7 @@ def _note(order: Order) -> Callable[[Recovered], None]:
 def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:
     """Check, unpack, publish and activate a release. Raises an ``InstallError``; what was live is then live, or the error says otherwise."""
     clock = _Clock()
-    trusted = trust.of_artifact(artifact.manifest, artifact.manifest_bytes, (*artifact.signatures, *order.signatures), order.vouched)
+    trusted = _trusted(artifact, order)
     before = _prepare(order)
     if untrusted := judged(trusted, artifact.manifest, artifact.id, order).problems:
         check(artifact.manifest, artifact.id, order, python, untrusted)  # raises; nothing else of the artifact is read
@@ -177,7 +177,7 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
         if not activate or (there and before == artifact.id):  # live already: another installer was quicker
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         try:
-            switch = _decide(host, artifact.id, order, "activate", trusted=trusted)
+            switch = _decide(host, artifact.id, order, "activate", trusted=_trusted(artifact, order))
         except RefusedError as error:
             if made is not None:
                 event = order.event("failed", artifact.id, version=artifact.manifest.version, why=_reason(error))
@@ -189,6 +189,11 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
         clock.lap("flip")
         notes = _clean(host, order)
         return outcome._replace(seconds=clock.lap("prune"), notes=notes)
+
+
+def _trusted(artifact: Artifact, order: Order) -> Trust:
+    """As of now: while others held the lock, or all of it was unpacked, a key or the release itself may have been revoked."""
+    return trust.of_artifact(artifact.manifest, artifact.manifest_bytes, (*artifact.signatures, *order.signatures), order.vouched)
 
 
 def propose(
@@ -279,7 +284,8 @@ def propose_flip(order: Order, wanted: str | None, how: str) -> tuple[Plan, tupl
             refusals = (*_guard(past, release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to))
             refusals = (*trust.judge(trusted, manifest, release, host, past, order.downgrade).problems, *refusals)
             intent = Intent(_steps(left, to, proposal), overlay.show(host.root, manifest, proposal, to.etc), refusals)
-            hooks = flip.due(left, to, Switch(release, manifest.version, how, order.who, "", hooks=order.hooks, once=order.once))
+            switch = Switch(release, manifest.version, how, order.who, "", hooks=order.hooks, once=order.once)
+            hooks = flip.due(left, to, switch._replace(parting=_parting(host, left, trusted, how, order)))
         interpreter = f"{record['interpreter']['executable']} ({record['interpreter']['version']})"
         room = os.fstatvfs(host.fd)
         installed = plan.Installed(host.root, interpreter, str(record["env"]), room.f_bavail * room.f_frsize)
@@ -439,7 +445,16 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
             order.note(f"etc: {verdict.line}")
     why = (order.why or order.command) + (" (--allow-downgrade)" if judged.downgrade else "")
     more = _signed(trusted.signers)
-    return Switch(release, manifest.version, how, order.who, why, marks_bad, proposal.changes, order.hooks, order.once, judged.floor, more)
+    switch = Switch(release, manifest.version, how, order.who, why, marks_bad, proposal.changes, order.hooks, order.once, judged.floor, more)
+    return switch._replace(parting=_parting(host, left, trusted, how, order))
+
+
+def _parting(host: Host, left: Side, trusted: Trust, how: str, order: Order) -> bool:
+    """Whether the release that is left may run its own hooks before a rollback: the policy may have something against it since it was made live."""
+    if how != "rollback" or left.manifest is None or not trust.against_hooks(host, trusted, left.id, left.manifest):
+        return True
+    order.note(f"note: hooks of {left.id}, which is left, are not run: the policy does not allow that any more")
+    return False
 
 
 def _flip(host: Host, switch: Switch, order: Order) -> Outcome:

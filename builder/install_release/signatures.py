@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import os
 import re
 import shlex
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 from . import child
@@ -55,12 +58,17 @@ class Signature(NamedTuple):
 
 
 class Signer(NamedTuple):
-    """One line of the allowed signers: a key, and for whom and what it may sign. ``line`` counts from 1."""
+    """One line of the allowed signers: a key, and for whom and what it may sign. ``line`` counts from 1.
+
+    ``after`` and ``before``: when, in seconds since 1970.
+    """
 
     principals: tuple[str, ...]
     namespaces: tuple[str, ...]
     key: bytes
     line: int
+    after: float = 0.0
+    before: float = math.inf
 
 
 class Revocations(NamedTuple):
@@ -148,15 +156,23 @@ def _signer(line: str, number: int) -> Signer:
         if match[1] in values:
             raise ValueError(f"has {match[1]} twice")
         values[match[1]] = match[2] or ""
-    for name in ("valid-after", "valid-before"):
-        if name in values and not _TIME.fullmatch(values[name]):
-            raise ValueError(f"has {name}={values[name]!r}, which is no time of UTC like 20261231Z")
+    times = {name: _seconds(name, values[name]) for name in ("valid-after", "valid-before") if name in values}
     if not _NAMESPACES.fullmatch(values.get("namespaces", "")):
         raise ValueError("has no namespaces, or ones with wildcards")
     key = _unbase64(rest.split()[0].encode("ascii"))
     if _key_type(key) != kind:
         raise ValueError(f"says {kind}, and its key is another")
-    return Signer(tuple(principals.split(",")), tuple(values["namespaces"].split(",")), key, number)
+    when = times.get("valid-after", 0.0), times.get("valid-before", math.inf)
+    return Signer(tuple(principals.split(",")), tuple(values["namespaces"].split(",")), key, number, *when)
+
+
+def _seconds(name: str, text: str) -> float:
+    """The time that an option says. ssh-keygen would take a thirteenth month for a reason to pass over the line."""
+    with suppress(ValueError):
+        if _TIME.fullmatch(text):
+            form = "%Y%m%d%H%M%S"[: len(text) - 1 - 2]  # a year is four digits
+            return datetime.strptime(text[:-1], form).replace(tzinfo=timezone.utc).timestamp()
+    raise ValueError(f"has {name}={text!r}, which is no time of UTC like 20261231Z")
 
 
 def _split(options: str) -> Iterator[str]:
@@ -231,6 +247,13 @@ class Verifier(NamedTuple):
         if self._is_revoked(key):
             raise ValueError("which is revoked")
         return self.names(signer)[0]
+
+    def still(self, key: bytes) -> str:
+        """The same of a key whose signature was verified some time ago; its own time may be over since."""
+        principal, now = self.principal(key), time.time()
+        if not all(each.after <= now <= each.before for each in self.signers if each.key == key):
+            raise ValueError("whose time is over, or has not come yet")
+        return principal
 
     def verify(self, signature: Signature, message: bytes) -> str:
         """Let ssh-keygen verify it; the principal. Raises ``ArtifactError`` for a forgery, ``ValueError`` when it doesn't count, ``RefusedError``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,13 +75,16 @@ def places(name: str, owner: int | None = None) -> tuple[str, ...]:
 def find(name: str, owner: int | None = None) -> str:
     """The path of the policy for an application; "" where there is none.
 
-    One of the system's that can't be looked for is one that can't be read: that refuses everything. (A home that is closed to its user is none.)
+    One of the system's that can't be looked for is one that can't be read: that refuses everything. So is one where something else stands than a
+    directory, like a link to what is not mounted. (A home that is closed to its user is none.)
     """
     for path in places(name, owner):
+        directory = os.path.dirname(path)
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            if not os.path.lexists(directory) or os.path.isdir(directory):
+                continue
         except OSError:
             if not path.startswith(f"{SYSTEM}/"):
                 continue
@@ -90,14 +93,17 @@ def find(name: str, owner: int | None = None) -> str:
 
 
 def _others(name: str) -> str:
-    """A directory with policies for other applications alone; "" where there is none."""
+    """A directory in which somebody has begun to say whom to trust, though not for this application; "" where there is none.
+
+    Whatever lies there counts: a policy for another one, a list, a file whose name does not end in ``.ini`` as it should.
+    """
     for path in places(name):
         directory = os.path.dirname(path)
         try:
             there = os.listdir(directory)
         except OSError as error:
-            there = ["unseen.ini"] if directory == SYSTEM and error.errno not in (errno.ENOENT, errno.ENOTDIR) else []
-        if any(each.endswith(".ini") for each in there):
+            there = ["unseen"] if directory == SYSTEM and error.errno != errno.ENOENT else []
+        if there:
             return directory
     return ""
 
@@ -106,8 +112,8 @@ def of_artifact(manifest: Manifest, data: bytes, signatures: Sequence[bytes], vo
     """What there is to say of an artifact with the manifest ``data``. ``vouched``: somebody has compared the digest of the whole file."""
     trust, path = Trust(hashlib.sha256(data).hexdigest()), find(manifest.name)
     if not path and (others := _others(manifest.name)):  # else whoever is refused by one would only have to take another name
-        what = f"{others} has policies, and none for {manifest.name}."
-        remedy = f"Is that the application that you mean? Then write {others}/{manifest.name}.ini; an empty one asks for nothing."
+        what = f"{others} says whom this host trusts, and has no {manifest.name}.ini."
+        remedy = f"Is {manifest.name} the application that you mean? Then write that file; 'required = 0' below '[signatures]' asks for nothing."
         return trust._replace(problems=(Problem("policy", what, remedy),))
     if not path and not signatures:
         return trust if vouched else trust._replace(warnings=(_unsigned(manifest.name),))
@@ -146,7 +152,7 @@ def of_installed(host: Host, release: str, manifest: Manifest, past: History) ->
         for each in recorded(host.record(release)):
             try:
                 key = next((signer.key for signer in verifier.signers if signing.fingerprint(signer.key) == each.key), b"")
-                counted.append(each._replace(principal=verifier.principal(key)))
+                counted.append(each._replace(principal=verifier.still(key)))
             except ValueError as error:
                 reasons.append(Problem("signature", f"is by {each}, {error}."))
         version = verifier.revoked.version if verifier.revoked else 0
@@ -166,14 +172,14 @@ class Judgement(NamedTuple):
 
 def judge(trust: Trust, manifest: Manifest, release: str, host: Host | None, past: History, downgrade: bool) -> Judgement:
     """Every reason against a release on this host (None: there is no root yet). ``downgrade``: whoever wants it says that it may go back."""
-    rules = trust.policy
+    rules, problems = trust.policy, [*trust.problems, *_double(past, release, trust.sha256)]
     if rules is None:
-        return Judgement(trust.problems)
+        return Judgement(tuple(problems))
     from . import floor, policy
 
     asked = policy.Asked(manifest, release, trust.sha256, known_good(past, release, trust.sha256), downgrade)
     here = _floor(host, rules, past) if host else floor.Floor()
-    problems = [*trust.problems, *(() if asked.known_good else trust.lacking)]
+    problems += () if asked.known_good else trust.lacking
     if trust.revocations and trust.revocations < here.revocations:
         problems.append(_older(rules, trust.revocations, here.revocations))
     problems += policy.refusals(rules, asked, here)
@@ -182,18 +188,26 @@ def judge(trust: Trust, manifest: Manifest, release: str, host: Host | None, pas
     return Judgement(tuple(problems), kept if kept != floor.Floor() else None, policy.is_downgrade(rules, asked, here))
 
 
+def _double(past: History, release: str, sha256: str) -> Iterator[Problem]:
+    """An id is 48 bits of the digest: somebody with a few machines can make a manifest that has the id of another one."""
+    known = past.of(release).manifest
+    if known and known != sha256:
+        what = f"{release} was here, and this is another release with that id: the sha256 of its manifest is {sha256}, not {known}."
+        yield Problem("release", what, "That is no accident: ask where it comes from.")
+
+
 def _older(rules: Policy, version: int, newest: int) -> Problem:
     what = f"{rules.revocations} is version {version}, and version {newest} was here: somebody has put an old one back."
     return Problem("policy", what, "Put the newest one there.")
 
 
 def _floor(host: Host, rules: Policy, past: History) -> Floor:
-    """What is recorded; where the policy has asked for a floor only since, the live release."""
+    """What is recorded, and where the policy asks for a floor the live release: it may not have asked all the time."""
     from . import floor
 
     here = floor.read(host) if host.prepared else floor.Floor()
-    if rules.floor and not here.release and past.live and host.has_release(past.live):
-        return here.raised(floor.Floor(host.manifest(past.live).commit_time, past.live))
+    if rules.floor and past.live and host.has_release(past.live):
+        return here.raised(floor.of_release(past.live))
     return here
 
 
@@ -211,6 +225,16 @@ def not_revoked(host: Host, releases: Sequence[str]) -> tuple[str, ...]:
                     continue
         left.append(release)
     return tuple(left)
+
+
+def against_hooks(host: Host, trust: Trust, release: str, manifest: Manifest) -> bool:
+    """Whether the policy has something against the commands of a release here, or against the release itself."""
+    if trust.policy is None:
+        return False
+    from . import policy
+
+    data = host.read(RELEASES, release, RELEASE_JSON) or b""
+    return trust.policy.is_revoked(release, hashlib.sha256(data).hexdigest()) or any(policy.commands(trust.policy, manifest))
 
 
 class Standing(NamedTuple):

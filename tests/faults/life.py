@@ -109,7 +109,7 @@ class Model:
     def refuses(self, number: int) -> bool:
         """The policy; a later number is a newer commit."""
         live = self.line[-1] if self.line and self.line[-1] in self.here else -1
-        floor = self.floor if self.floor >= 0 else live
+        floor = max(self.floor, live)
         return number in self.revoked or (self.floored and number < floor and self.states.get(number) != "good")
 
     def stage(self, number: int) -> Model:
@@ -133,7 +133,7 @@ class Model:
             line = self.line[: self.line.index(number) + 1]
         left, floor = self.live, self.floor
         if self.floored:
-            floor = max(number, floor if floor >= 0 else self.line[-1] if self.line and self.line[-1] in self.here else -1)
+            floor = max(number, floor, self.line[-1] if self.line and self.line[-1] in self.here else -1)
         flipped = replace(self.mark(number, "good"), live=number, line=line, previous=self.previous if left is None else left, floor=floor)
         return flipped.mark(left, "bad") if back and not keep and left is not None else flipped
 

@@ -72,6 +72,18 @@ def test_a_policy_that_comes_later_begins_with_what_is_live(tmp_path: Path, root
     assert rollback(order(root)).id == second
 
 
+def test_what_became_live_while_nobody_asked_for_a_floor_counts(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Asked for, not asked for, and asked for again: nothing older than what is live then."""
+    authority.policy("[releases]\nfloor = yes\n")
+    install(root, authority.artifact(tmp_path, "1.0"))
+    authority.policy("[releases]\nfloor = no\n")
+    install(root, authority.artifact(tmp_path, "1.2"))
+    authority.policy("[releases]\nfloor = yes\n")
+    with pytest.raises(RefusedError) as caught:
+        install(root, authority.artifact(tmp_path, "1.1"))
+    assert caught.value.problems[0].where == "floor"
+
+
 def test_a_downgrade_has_to_be_allowed_and_asked_for(tmp_path: Path, root: Path, authority: Authority) -> None:
     """By the policy and by --allow-downgrade; the history says so, and the floor stays where it is, also when nothing was recorded before."""
     new, old = authority.artifact(tmp_path, "1.1"), authority.artifact(tmp_path, "1.0")

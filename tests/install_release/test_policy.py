@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import signing
-from builder.install_release import policy, release
+from builder.install_release import policy, release, trust
 from builder.install_release.artifact import open_artifact
 from builder.install_release.declared import Copied, Health, Hook, Overlay, Service
 from builder.install_release.errors import RefusedError
 from builder.install_release.floor import Floor
+from builder.install_release.history import History, Past
 from builder.install_release.policy import Asked, Policy
 from builder.install_release.release import activate, propose_flip, rollback
+from builder.install_release.trust import Trust
 from tests.releases import FACTS
 
 from .policies import Authority, authority
-from .roots import id_of, install, live, order, past, run
+from .roots import REPOSITORY, id_of, install, live, order, past, run
 
 __all__ = ["authority"]
 PATH = "/etc/install-release/shop.ini"
@@ -65,9 +68,9 @@ def test_every_key_is_read() -> None:
     )
 
 
-def test_an_empty_policy_narrows_nothing_and_an_empty_list_allows_nothing() -> None:
-    """What is not said is not narrowed."""
-    assert parsed("") == Policy(PATH)
+def test_what_is_not_said_is_not_narrowed_and_an_empty_list_allows_nothing() -> None:
+    """A policy that asks for nothing says so: an empty file may be one that was cut off."""
+    assert parsed("[signatures]\nrequired = 0\n") == Policy(PATH)
     assert parsed("[commands]\nrun =\nservices =\n[overlay]\nroots =\n") == Policy(PATH, run=(), services=(), roots=())
 
 
@@ -96,11 +99,25 @@ def test_an_empty_policy_narrows_nothing_and_an_empty_list_allows_nothing() -> N
         ("[overlay]\nroots = /srv\n  etc\n", f"{PATH}:2: roots must be an absolute path"),
         ("[commands]\nrun = echo 'a\n", f'{PATH}:2: run holds "echo \'a", in which a quote is not closed.'),
         ("[commands]\nservices = nginx\n", f"{PATH}:2: services holds 'nginx', which is no kind:name."),
+        ("", f"{PATH}: says nothing: was it cut off?"),
+        ("# to be written\n", f"{PATH}: says nothing: was it cut off?"),
+        ("[releases] floor = yes\n", f"{PATH}:1: stands before any [section]."),
+        ("[signatures]\nrequired = 0\n[releases] floor = yes\n", f"{PATH}:3: [releases] floor is unknown."),
+        ("[commands]\nrun =\n    echo a\n  services = nginx:*\n", f"{PATH}:2: run goes on with 'services = nginx:*', because that is indented"),
+        ("[commands]\nrun =\n    echo a\n  [releases]\n  floor = yes\n", f"{PATH}:2: run goes on with '[releases]'"),
     ],
 )
 def test_what_is_not_understood_is_told_with_its_line(text: str, said: str) -> None:
     """Unknown sections and keys, slips, contradictions: each with its place and a remedy."""
     assert any(problem.startswith(said) or said in problem for problem in refused(text)), refused(text)
+
+
+def test_what_editors_do_to_a_file_does_not_matter() -> None:
+    """A mark before it, line ends of Windows', comments and empty lines, also within a list."""
+    text = "[releases]  # of shop\nfloor = yes\n\nrevoked =\n    20261123101112-5f0c9a7be2d1\n\n    # the leak\n    20261123101113-5f0c9a7be2d1\n"
+    for data in (text.encode(), b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n").encode()):
+        found = policy.parse(data, PATH)
+        assert found == Policy(PATH, floor=True, revoked=frozenset({"20261123101112-5f0c9a7be2d1", "20261123101113-5f0c9a7be2d1"}))
 
 
 def test_all_slips_are_told_at_once() -> None:
@@ -274,7 +291,7 @@ def test_a_policy_that_can_not_be_used_refuses_everything(tmp_path: Path, root: 
             attempt()
         assert f"{path}:2: nonsense is unknown." in str(caught.value.problems[0])
     assert live(root) == second
-    path.write_text("")
+    path.write_text("[signatures]\nrequired = 0\n")
     assert rollback(order(root)).id == first
 
 
@@ -371,6 +388,13 @@ def test_standard_input_is_refused_by_its_first_bytes(tmp_path: Path, root: Path
     assert "ci@example (ED25519" in piped("--plan").stdout
     assert piped().returncode == 0
     assert live(root) == id_of(path)
+    path = authority.artifact(tmp_path, "1.1")
+    command = [sys.executable, "-m", "builder.install_release", "-", "--root", str(root), *["--allow-root"] * (os.geteuid() == 0)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(path.read_bytes()[:8192])  # an upgrade neither: this never ends, and is not waited for
+        process.stdin.flush()
+        assert process.wait(60) == 3
 
 
 def test_a_revoked_key_or_an_old_list_of_them_is_refused(tmp_path: Path, root: Path, authority: Authority) -> None:
@@ -413,6 +437,61 @@ def test_a_release_that_only_lies_here_needs_its_signatures_too(tmp_path: Path, 
     assert activate(order(root), signed).id == signed
 
 
+def test_a_key_whose_time_is_over_counts_no_more_for_what_only_lies_here(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Signed and installed in time, activated too late."""
+    authority.policy("", required=1)
+    authority.allow("ci", more='valid-before="20990101Z"')
+    signed = install(root, authority.artifact(tmp_path, "1.0", "ci"), activate=False).id
+    authority.allow("ci", more='valid-before="20200101Z"')
+    with pytest.raises(RefusedError) as caught:
+        activate(order(root), signed)
+    assert "whose time is over" in str(caught.value.problems[0])
+    authority.allow("ci", more='valid-after="20200101Z"')
+    assert activate(order(root), signed).id == signed
+
+
+def test_what_is_revoked_while_it_is_unpacked_does_not_become_live(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """The policy of the moment counts, not that of before the lock was waited for; nothing of the release is left."""
+    authority.allow("ci")
+    authority.revoke(1)
+    authority.policy("", required=1, revocations=True)
+    with open_artifact(authority.artifact(tmp_path, "1.0", "ci")) as opened:
+        with pytest.raises(RefusedError) as caught:
+            release.install(opened, order(root)._replace(say=lambda line: authority.revoke(2, "ci")))
+        assert "which is revoked" in str(caught.value.problems[0])
+        assert not (root / "releases" / opened.id).exists()
+    assert live(root) == ""
+
+
+def test_what_is_left_runs_no_hook_that_the_policy_has_something_against(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """A rollback from a revoked release is the last moment to run its code; one from another release runs its hooks as ever."""
+    mark = tmp_path / "ran"
+    hooks = (Hook("pre_rollback", ("touch", str(mark))),)
+    first = install(root, authority.artifact(tmp_path, "1.0")).id
+    second = install(root, authority.artifact(tmp_path, "1.1", hooks=hooks)).id
+    for text in (f"[releases]\nrevoked = {second}\n", "[commands]\nrun = echo\n"):
+        authority.policy(text)
+        said: list[str] = []
+        assert propose_flip(order(root), None, "rollback")[0].hooks == ()
+        assert rollback(order(root)._replace(note=said.append), keep=True).id == first
+        assert any(f"hooks of {second}, which is left, are not run" in line for line in said)
+        assert not mark.exists()
+        authority.policy("[signatures]\nrequired = 0\n")
+        activate(order(root), second)
+    rollback(order(root))
+    assert mark.exists()
+
+
+def test_two_releases_with_one_id_are_told_apart() -> None:
+    """It is 48 bits of a digest: whoever was good here lends that to no other manifest, with a policy or without one."""
+    release_id = "20251123101112-5f0c9a7be2d1"
+    past = History({release_id: Past(release_id, state="good", manifest="a" * 64)})
+    for rules in (None, Policy(PATH)):
+        judgement = trust.judge(Trust("b" * 64, rules), FACTS, release_id, None, past, False)
+        assert [each.where for each in judgement.problems] == ["release"]
+        assert trust.judge(Trust("a" * 64, rules), FACTS, release_id, None, past, False).problems == ()
+
+
 def test_a_revoked_release_is_neither_activated_nor_rolled_back_to(tmp_path: Path, root: Path, authority: Authority) -> None:
     """A rollback goes to the newest good one that is not revoked; to the revoked one not even by its name."""
     first, second, third = (install(root, authority.artifact(tmp_path, version)).id for version in ("1.0", "1.1", "1.2"))
@@ -432,9 +511,31 @@ def test_another_name_is_no_way_round(tmp_path: Path, root: Path, authority: Aut
     path = authority.artifact(tmp_path, "1.0")
     with pytest.raises(RefusedError) as caught:
         install(root, path)
-    assert caught.value.problems[0].what == f"{authority.directory} has policies, and none for shop."
-    authority.policy("")
+    assert caught.value.problems[0].what == f"{authority.directory} says whom this host trusts, and has no shop.ini."
+    authority.policy("[signatures]\nrequired = 0\n")
     assert install(root, path).state == "good"
+
+
+def test_a_policy_that_is_not_where_it_should_be_is_not_passed_over(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Under a name that does not count, with only its lists there, as a file in the directory's place, or behind a link to what is not mounted."""
+    path = authority.artifact(tmp_path, "1.0")
+
+    def said() -> str:
+        with pytest.raises(RefusedError) as caught:
+            install(root, path)
+        assert not root.exists()
+        return str(caught.value.problems[0])
+
+    authority.allow("ci")
+    assert "has no shop.ini" in said()
+    authority.allowed.rename(authority.directory / "shop.conf")
+    assert "has no shop.ini" in said()
+    authority.directory.rename(tmp_path / "elsewhere")
+    authority.directory.write_text("[signatures]\nrequired = 1\n")
+    assert "shop.ini: can't be read: Not a directory" in said()
+    authority.directory.unlink()
+    authority.directory.symlink_to(tmp_path / "not mounted")
+    assert "shop.ini: can't be read: No such file" in said()
 
 
 def test_a_forged_manifest_is_refused_though_enough_others_are_good(tmp_path: Path, root: Path, authority: Authority) -> None:
@@ -478,10 +579,12 @@ def test_status_and_doctor_tell_of_the_policy(tmp_path: Path, root: Path, author
 
 def test_a_script_for_root_is_not_written_for_what_is_not_trusted(tmp_path: Path, root: Path, authority: Authority) -> None:
     """Bootstrap of an artifact that nobody has signed, where somebody should; the script says where a policy goes."""
-    authority.allow("ci")
     path = authority.artifact(tmp_path, "1.0")
     words = ("bootstrap", "--print", path, "--root", root, "--user", "nobody")
-    assert '#   ci@example.org namespaces="install-release:shop" ssh-ed25519 AAAA...\n' in run(*words).stdout
+    done = run(*words)
+    assert '#   ci@example.org namespaces="install-release:shop" ssh-ed25519 AAAA...\n' in done.stdout
+    assert "note: signature: nobody has signed this artifact" in done.stderr
+    authority.allow("ci")
     authority.policy("", required=1)
     done = run(*words)
     assert (done.returncode, done.stdout) == (3, "")

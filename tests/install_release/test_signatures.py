@@ -125,6 +125,10 @@ def test_what_is_asked_never_names_a_time(ci: Path, tmp_path: Path) -> None:
 def test_a_time_zone_changes_nothing(ci: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 34: a time without its Z is refused, and with it the host's zone does not matter."""
     assert "no time of UTC" in lint(keys.allow(ci, more='valid-before="202611231300"'))
+    assert "no time of UTC" in lint(keys.allow(ci, more='valid-before="20261323Z"'))
+    when = [signatures.signers(keys.allow(ci, more=f'valid-after="{each}"').encode(), "")[0][0].after for each in ("20261123Z", "202611231011Z")]
+    assert when == [1795392000, 1795392000 + 10 * 3600 + 11 * 60]
+    assert signatures.signers(keys.allow(ci, more='valid-before="20261123101112Z"').encode(), "")[0][0].before == 1795428672
     now = subprocess.run(["date", "-u", "-d", "+1 hour", "+%Y%m%d%H%MZ"], capture_output=True, text=True, check=True).stdout.strip()
     past = subprocess.run(["date", "-u", "-d", "-1 hour", "+%Y%m%d%H%MZ"], capture_output=True, text=True, check=True).stdout.strip()
     for zone in ("UTC+12", "UTC-12"):
