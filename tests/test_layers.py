@@ -179,4 +179,4 @@ def test_compressing_is_the_same_everywhere() -> None:
     import hashlib
 
     plain = bytes(range(256)) * 4096 + b"the quick brown fox " * 9999
-    assert hashlib.sha256(compress(plain)).hexdigest()[:16] == "6fb1a481275a7aa2"
+    assert hashlib.sha256(compress(plain)).hexdigest()[:16] == "06a18272fe352701"
