@@ -9,10 +9,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from builder.artifact import publish
 from builder.errors import ArtifactError
 from builder.install_release.artifact import open_artifact
 from builder.target import ask
@@ -121,3 +124,19 @@ def test_the_installers_byte_code_is_read_by_its_python_and_passed_over_by_other
         assert done.stdout.startswith("install-release ")
     with zipfile.ZipFile(io.BytesIO(program)) as archive:
         assert len([name for name in archive.namelist() if name.endswith(".pyc")]) == len(list(archive.namelist())) // 2
+
+
+def test_writers_of_one_artifact_at_once(tmp_path: Path) -> None:
+    """None takes another's unfinished sibling for a dead writer's, not in the moment of the rename either; who locks the directory stops nobody."""
+
+    def write(out: BinaryIO) -> None:
+        out.write(b"whole")
+
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(8) as pool:
+        writers = [pool.submit(publish, tmp_path / "a.tgz", write) for _ in range(400)]
+        for writer in writers:
+            writer.result()
+    os.close(directory)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tgz": b"whole"}

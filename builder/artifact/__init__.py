@@ -200,7 +200,7 @@ def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:
             out.flush()
             os.fchmod(out.fileno(), 0o644)
             os.fsync(out.fileno())
-        os.replace(scratch, path)
+            os.replace(scratch, path)  # while it is locked: closed, it would be a dead writer's to others
         _sync_directory(path.parent)
     except BaseException as error:
         if scratch:
@@ -214,18 +214,16 @@ def publish(path: Path, contents: Callable[[BinaryIO], None]) -> None:
 
 def _scratch(path: Path) -> tuple[int, str]:
     """A temporary sibling of ``path``, locked as long as it is open. Those that killed writers left, which nobody has locked, are removed."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)  # between its making and its locking, nobody takes it for a dead writer's
-        for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
-            with suppress(OSError), left.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left.unlink()
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    while True:
         fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd, name
-    finally:
-        os.close(directory)
+        if os.fstat(fd).st_nlink:
+            return fd, name
+        os.close(fd)  # between its making and its locking another writer took it for a dead one's
 
 
 def _sync_directory(path: Path) -> None:
