@@ -13,11 +13,21 @@ from .cli import main  # noqa: E402
 
 
 def start() -> NoReturn:
-    """Run the command that the command line names, and end the process with its status."""
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    """Run the command that the command line names, and end the process with its status: all is written by then."""
+    _stand()
+    os._exit(main())
+
+
+def _stand() -> None:
+    """Whatever started this, descriptors 0 to 2 are there: else a file of the build would get such a number, and all that is said."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w"))
 
 
 if __name__ == "__main__":

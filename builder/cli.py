@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print([json.dumps(answer.value)] if as_json else answer.lines)
         return 0
     except SystemExit as done:  # argparse has printed help or version
+        with suppress(OSError):
+            _print(())
         return int(done.code or 0)
     except BuildError as error:
         return _refuse(error, as_json)
@@ -164,10 +166,12 @@ def _refuse(error: BuildError, as_json: bool, status: int | None = None) -> int:
     from .report import refusal
 
     status = error.status if status is None else status
-    _print(refusal(error), sys.stderr)
+    with suppress(OSError):  # a log that is full changes nothing about the status
+        _print(refusal(error), sys.stderr)
     if as_json:
         problems = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in error.problems]
-        _print([json.dumps({"error": {"status": status, "message": error.message, "problems": problems, "next": error.next_step}})])
+        with suppress(OSError):
+            _print([json.dumps({"error": {"status": status, "message": error.message, "problems": problems, "next": error.next_step}})])
     return status
 
 
@@ -178,14 +182,16 @@ def _from_system(error: OSError) -> BuildError:
 
 
 def _print(lines: Iterable[str], stream: Any = None) -> None:
+    """Raises ``OSError`` for a full disk; a reader that has gone is all right."""
     stream = stream or sys.stdout
     try:
         for line in lines:
             print(line, file=stream)
         stream.flush()
-    except BrokenPipeError:
-        # Whoever read it has gone, and that is all right; Python's own flush at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is left in the buffer is tried again by nobody, and not at the end either
+        if not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, stream.name) from None
 
 
 # The commands

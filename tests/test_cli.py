@@ -212,3 +212,16 @@ def test_a_terminal_without_these_letters_is_no_failure(tmp_path: Path) -> None:
     built = write_release(tmp_path, {"src": {"ü": "1"}})
     done = subprocess.run([BUILD_RELEASE, "inspect", built.path], env={"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True)
     assert b"src/\\xfc" in done.stdout
+
+
+def test_what_can_not_be_said_is_refused_in_words(tmp_path: Path) -> None:
+    """A full disk behind standard output is no fault of the program; with --json neither. A closed one is as good as /dev/null."""
+    built = write_release(tmp_path, {"src": {"a": "1"}})
+    for more in ("", "--json"):
+        script = f"'{sys.executable}' -m builder inspect '{built.path}' {more} >/dev/full"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+        assert "No space left" in done.stderr
+    for closed in ("<&- >&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["bash", "-c", f"'{sys.executable}' -m builder inspect '{built.path}' {closed}"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
