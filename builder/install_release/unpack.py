@@ -259,13 +259,13 @@ class _Unpacking:
         """Fill ``target`` with what ``source`` holds. Whether that is what the entry says."""
         cloned = self.clones and entry.size > 0 and self.clone(target, source)
         if entry.size <= _STEP and not cloned:  # nearly every file
-            data = os.read(source, entry.size)
+            data = self.buffer[: min(self.next(source), entry.size)]
             if hashlib.sha256(data).hexdigest() != entry.sha256:
                 return False
             _write(target, data)
             return True
         digest, left = hashlib.sha256(), entry.size
-        while left >= 0 and (count := os.readv(target if cloned else source, (self.buffer,))):
+        while left >= 0 and (count := self.next(target if cloned else source)):
             self.check()
             piece = self.buffer[:count]
             digest.update(piece)
@@ -273,6 +273,13 @@ class _Unpacking:
             if not cloned:
                 _write(target, piece)
         return digest.hexdigest() == entry.sha256
+
+    def next(self, file: int) -> int:
+        """How many of its bytes are in the buffer now; 0 at its end, and when it can't be read: it is a directory, or the disk fails."""
+        try:
+            return os.readv(file, (self.buffer,))
+        except OSError:
+            return 0
 
     def clone(self, target: int, source: int) -> bool:
         try:

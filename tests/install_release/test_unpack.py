@@ -193,8 +193,9 @@ def test_memory_does_not_grow_with_the_artifact(tmp_path: Path) -> None:
 
 def test_a_layer_that_the_host_has_is_copied_and_what_was_touched_there_is_not(tmp_path: Path) -> None:
     """Files come from a donor only as they were made: an edited, missing or replaced one comes from the artifact instead."""
-    names = ("same", "flipped", "edited", "remoded", "missing", "linked", "grown")
-    built = write_release(tmp_path, {"wheel:a-1": {**{f"lib/{name}": name for name in names}, "lib/run": (0o755, b"run")}})
+    names = ("same", "flipped", "edited", "remoded", "missing", "linked", "grown", "folder", "large")
+    texts = {name: name for name in (*names, "run")} | {"large": "large" * 99_999}
+    built = write_release(tmp_path, {"wheel:a-1": {**{f"lib/{name}": texts[name] for name in names}, "lib/run": (0o755, b"run")}})
     unpack_to(built.path, tmp_path / "donor", strip=True)
     donor = tmp_path / "donor/lib"
     (donor / "flipped").write_text("flippes")
@@ -204,6 +205,9 @@ def test_a_layer_that_the_host_has_is_copied_and_what_was_touched_there_is_not(t
     (donor / "linked").unlink()
     (donor / "linked").symlink_to("same")
     (donor / "grown").write_text("grown and more")
+    for name in ("folder", "large"):
+        (donor / name).unlink()
+        (donor / name).mkdir()
     source, to = os.open(tmp_path / "donor", os.O_RDONLY), tmp_path / "out"
     to.mkdir()
     target = os.open(to, os.O_RDONLY)
@@ -212,7 +216,7 @@ def test_a_layer_that_the_host_has_is_copied_and_what_was_touched_there_is_not(t
         unpack(artifact, [layer], Destination(target, strip=True), donors={layer.digest: source})
     os.close(source)
     os.close(target)
-    assert {name: (to / "lib" / name).read_text() for name in (*names, "run")} == {name: name for name in (*names, "run")}
+    assert {name: (to / "lib" / name).read_text() for name in (*names, "run")} == texts
     assert (to / "lib/run").stat().st_mode & 0o777 == 0o755
     assert (to / "lib/same").stat().st_ino != (donor / "same").stat().st_ino
 
