@@ -102,13 +102,16 @@ class Artifacts:
 
 
 class Bench:
-    """A directory in memory in which runs are recorded and cuts are laid out."""
+    """A directory in memory in which runs are recorded and cuts are laid out. A policy asks for a floor, of the runs that are recorded."""
 
     def __init__(self, directory: Path, installer: Installer) -> None:
         self.installer, self.top = installer, directory / "w"
         self.root, self.system = self.top / ROOT, self.top / SYSTEM
         self.artifacts = Artifacts(directory, self.system)
-        self.log = directory / "strace"
+        self.log, self.home = directory / "strace", directory / "home"
+        policy = self.home / ".config/install-release/shop.ini"
+        policy.parent.mkdir(parents=True)
+        policy.write_text("[releases]\nfloor = yes\n")
         self.following = self.artifacts.make("9.0", keep=3)
         self.clear()
 
@@ -137,7 +140,7 @@ class Bench:
     def record(self, *words: str | Path, inject: str = "") -> Recording:
         root = ["--allow-root"] if os.geteuid() == 0 else []
         words = (*self.installer.words, *words, "--root", self.root, *root)
-        return record(words, self.top, self.log, self.installer.place, inject)
+        return record(words, self.top, self.log, self.installer.place, self.home, inject)
 
     def run(self, name: str, *words: str | Path, status: int = 0, to: Side | None = None, inject: str = "") -> Run:
         """Record a command on the host as it is now. ``to``: what it wants to make live, where it doesn't end like that."""
@@ -272,7 +275,7 @@ def belonging(tree: Tree, release: str) -> Files:
 
 
 def wrong(run: Run, tree: Tree, told: bool, recovered: bool) -> Iterator[str]:
-    """What is wrong with what a cut left (I1 to I5, I8), or with what recovery made of that (I7). ``told``: how it ended had been said already."""
+    """What is wrong with what a cut left (I1 to I5, I8, I10), or with what recovery made of that (I7). ``told``: its end was reported."""
     found = side(tree)
     legal = {each.release: each for each in ((run.end,) if told else run.sides)}
     if found.release not in legal:
@@ -286,6 +289,9 @@ def wrong(run: Run, tree: Tree, told: bool, recovered: bool) -> Iterator[str]:
     yield from torn(tree)
     if told:
         yield from forgotten(run.recording.after, tree)
+    floor = [there.get(f"{STATE}/floor.json") for there in (run.recording.before, run.recording.after)]
+    if tree.get(f"{STATE}/floor.json") not in floor[1 if told else 0 :]:
+        yield "the floor is neither old nor new, or has gone down"
     program = f"{ROOT}/bin/install-release"
     if tree.get(program) not in (run.recording.before.get(program), run.recording.after.get(program)):
         yield "bin/install-release is neither old nor new"

@@ -45,7 +45,8 @@ class DiskBench(Bench):
         root = ["--allow-root"] if os.geteuid() == 0 else []
         command = [*self.installer.words, *map(str, words), "--root", str(self.root), *root]
         with disk.remembering(self.image, log, point), disk.mounted(self.system_, point, self.top):
-            done = subprocess.run(command, cwd=self.installer.place, capture_output=True, text=True, timeout=300)
+            environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(self.home)}
+            done = subprocess.run(command, cwd=self.installer.place, env=environment, capture_output=True, text=True, timeout=300)
             self.done = disk.events(log)
             after = scan(self.top)
         return Recording(self.top, before, after, (), 0, done.returncode, done.stdout + done.stderr)

@@ -69,7 +69,7 @@ class OutsideError(AssertionError):
     """Something was changed that is none of the installer's business (I9)."""
 
 
-def record(words: Sequence[str | Path], top: Path, log: Path, cwd: Path, inject: str = "") -> Recording:
+def record(words: Sequence[str | Path], top: Path, log: Path, cwd: Path, home: Path, inject: str = "") -> Recording:
     """Run a command and record what it and its children change below ``top``. ``inject``: as of strace, what shall fail."""
     before = scan(top)
     strace = [
@@ -86,7 +86,7 @@ def record(words: Sequence[str | Path], top: Path, log: Path, cwd: Path, inject:
         f"trace={','.join(CALLS)}",
         *(["-e", f"inject={inject}"] if inject else []),
     ]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(home)}
     done = subprocess.run([*strace, *map(str, words)], capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
     calls, said = [], 0
     for call in _parse(log.read_bytes()):
