@@ -361,7 +361,7 @@ def test_an_empty_root_is_refused(tmp_path: Path) -> None:
 
 def test_the_log_says_what_was_wrong_with_an_artifact(tmp_path: Path, root: Path) -> None:
     """Not only that it was damaged: where."""
-    path = artifact(tmp_path, "1.0", {"big.bin": os.urandom(200_000)})
+    path = artifact(tmp_path, "1.0", {"big.bin": os.urandom(600_000)})
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
