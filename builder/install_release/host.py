@@ -120,13 +120,10 @@ class Host:
         return data
 
     def pointer(self, name: str) -> Pointer:
-        """What ``current`` or ``previous`` is, read by its letters and then looked up."""
-        try:
-            target = durable.read_link(self.fd, name)
-            if target is None:
-                return Pointer("other" if durable.exists(self.fd, name) else "absent")
-        except OSError:
-            return Pointer("other")
+        """What ``current`` or ``previous`` is, read by its letters and then looked up. Raises ``OSError`` where that can't be told."""
+        target = durable.read_link(self.fd, name)
+        if target is None:
+            return Pointer("other" if durable.exists(self.fd, name) else "absent")
         parent, _, release = target.partition("/")
         if parent != RELEASES or not RELEASE_ID.fullmatch(release):
             return Pointer("foreign", target=target)

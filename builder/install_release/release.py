@@ -178,11 +178,13 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         try:
             switch = _decide(host, artifact.id, order, "activate", trusted=_trusted(artifact, order))
-        except RefusedError as error:
+        except (RefusedError, OSError) as error:
             if made is not None:
                 event = order.event("failed", artifact.id, version=artifact.manifest.version, why=_reason(error))
                 with interrupts.held():
-                    _take_back(host, artifact.id, made, event)
+                    trouble = _take_back(host, artifact.id, made, event)
+                if isinstance(error, OSError):
+                    raise _failed(error, trouble) from error
             raise
         clock.lap("checks")
         outcome = _flip(host, switch, order)
