@@ -45,6 +45,10 @@ class Reader:
         """What nobody asked for must be what is stated, too."""
         while self._left:
             self._take(self._left)
+        for segment in self._segments:
+            self._open(segment)
+            while self._left:
+                self._take(self._left)
 
     def _take(self, most: int) -> bytes:
         """The next bytes, at least one and at most ``most``."""

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 Line = Union[Segment, Entry]
 MAX_SEGMENTS = 1 << 16  # of one layer
-MAX_OTHERS = 1 << 18  # directories and links of one layer
+MAX_OTHERS = 1 << 17  # directories and links of one layer
 _HEADER = 512  # bytes that an entry takes at least of what its segments inflate to
 _LIMIT = 1 << 53  # what every reader of JSON holds exactly
 _COUNT = "(0|[1-9][0-9]{0,14})"

@@ -187,11 +187,13 @@ class _Unpacking:
         donor = self.donors.get(layer.digest)
         skip = len(layer.top) + 1 if self.strip else 0
         for group in groups(self.artifact, layer, lambda entry: self.place(layer, entry, entry.path[skip:])):
-            if not share.first <= group.offset < share.end:
+            if group.files and not share.first <= group.offset < share.end:
                 continue
             self.check()
             self.reader.begin(group.segments, group.offset, layer.name)
-            inflated = not group.files  # then it holds nothing but headers: nobody knows yet that it is there
+            inflated = (
+                not group.files
+            )  # of headers alone, nobody knows yet that they are there: each process looks, since it has made their directories
             for entry in group.files:
                 parent, _, name = entry.path[skip:].rpartition("/")
                 if donor is None or not self.copied(donor, parent, name, entry):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import stat
@@ -15,7 +16,9 @@ import pytest
 from builder.artifact.verify import verify
 from builder.install_release.artifact import open_artifact
 from builder.install_release.errors import ArtifactError
+from builder.install_release.table import to_line
 from builder.install_release.unpack import Destination, unpack
+from tests.faults.forge import Content, Forged, entries, honest, laid
 from tests.releases import write_release
 
 from .roots import snapshot
@@ -239,3 +242,21 @@ def test_what_a_donor_has_is_not_read_from_the_artifact(tmp_path: Path) -> None:
     os.close(source)
     os.close(target)
     subprocess.run(["diff", "-r", str(tmp_path / "donor"), str(to)], check=True)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("files", [{"d/e": None}, {"d/e": None, "f": b""}])
+def test_segments_of_headers_alone_are_read_too(tmp_path: Path, files: dict[str, Content], processes: int) -> None:
+    """What a table says of them is no more to be believed: a segment of another length is refused, though nothing is to be had from it."""
+    sound = honest("src", files)
+    (piece,) = sound.segments
+    for size, good in ((piece.size, True), (piece.size + 512, False)):
+        entries_, _ = entries("src", files)
+        layer = laid("src", [piece.line(0, size=size), *(json.loads(to_line(entry)) for entry in entries_)], (piece,))
+        path = tmp_path / f"{size}.tgz"
+        path.write_bytes(Forged(layers=(layer,)).artifact())
+        if good:
+            unpack_to(path, tmp_path / f"{size}", processes=processes)
+        else:
+            with pytest.raises(ArtifactError):
+                unpack_to(path, tmp_path / f"{size}", processes=processes)
