@@ -191,9 +191,7 @@ class _Unpacking:
                 continue
             self.check()
             self.reader.begin(group.segments, group.offset, layer.name)
-            inflated = (
-                not group.files
-            )  # of headers alone, nobody knows yet that they are there: each process looks, since it has made their directories
+            inflated = not group.files  # headers alone: that they are there is not known before they are read
             for entry in group.files:
                 parent, _, name = entry.path[skip:].rpartition("/")
                 if donor is None or not self.copied(donor, parent, name, entry):
