@@ -117,7 +117,7 @@ def _kind(tree: Tree) -> str:
     return f"{state[1].decode() if state else 'none'} {stages} {here}"
 
 
-WHOLE, LOOK, QUICK = Chosen(64, 16, 3), Chosen(64, 40, 4), Chosen(1, 1, 0)
+WHOLE, LOOK, QUICK = Chosen(32, 8, 2), Chosen(64, 40, 4), Chosen(1, 1, 0)
 
 
 def campaign(bounded: bool, report: Report) -> None:
