@@ -29,6 +29,7 @@ _MODES = {"644": 0o644, "755": 0o755}
 _MOST_PROCESSES = 2  # each takes some 25 MiB
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MANY = 1024  # directories and links of one segment; one that is cut at 4 MiB has at most eight times as many
 _STEP = 128 << 10  # what is copied at once stays in a processor's cache
 _WORTH_A_PROCESS = 1 << 20  # what a fork takes is made up for by so much work
 
@@ -46,18 +47,19 @@ class Group:
 
 
 def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> Iterator[Group]:
-    """A layer's files, group by group, as its table is read; directories and links go to ``place`` at once.
+    """A layer's files, group by group, as its table is read; directories and links go to ``place``, right before the files of their group.
 
     Raises ``ArtifactError`` when the segments don't tile the layer, or a file isn't where its table says.
     """
     position, group, complete, end = layer.table.offset + layer.table.bytes, Group(layer.table.offset), True, 0
-    last, left = layer.table.offset + layer.bytes, layer.size
+    last, left, others = layer.table.offset + layer.bytes, layer.size, list[Entry]()
     for line in artifact.table(layer):
         if isinstance(line, Segment):
             if complete:  # an entry stood between the last segment's line and this one
                 if group.segments:
+                    _settle(artifact, layer, group, others, place)
                     yield group
-                group, complete, end = Group(position), False, 0
+                group, complete, end, others = Group(position), False, 0, []
             group.segments.append(line)
             position += line.bytes
             if position > last:
@@ -67,7 +69,7 @@ def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> 
         if len(group.segments) > 1 and not line.size:
             raise _wrong(layer.name, f"{line.path!r} is not what segments in a row are for")
         if line.type != "file":
-            place(line)
+            others.append(line)
             continue
         if line.size:
             _check_file(group, line, layer, end)
@@ -76,11 +78,22 @@ def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> 
                 raise _wrong(layer.name, f"its files hold more than the {layer.size} bytes that are stated")
         group.files.append(line)
     if group.segments:
+        _settle(artifact, layer, group, others, place)
         yield group
     if position != last or not complete:
         raise _wrong(layer.name, "its segments don't fill it")
     if left:
         raise _wrong(layer.name, f"its files hold {layer.size - left} bytes, stated are {layer.size}")
+
+
+def _settle(artifact: Artifact, layer: Layer, group: Group, others: Sequence[Entry], place: Callable[[Entry], None]) -> None:
+    """Directories take longer to make, and to remove, than to list: where there are many, the segments that they are said to lie in come first."""
+    if len(others) > _MANY:
+        reader = Reader(artifact)
+        reader.begin(group.segments, group.offset, layer.name)
+        reader.finish()
+    for entry in others:
+        place(entry)
 
 
 def _check_file(group: Group, entry: Entry, layer: Layer, end: int) -> None:
