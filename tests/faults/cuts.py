@@ -159,6 +159,7 @@ def runs(bench: Bench) -> dict[str, Callable[[], Run]]:
     old, first, second = make("0.9"), make("1.0", "old/only.conf"), make("1.1", "new/deep/only.conf")
     shared = make("1.2", "new/deep/only.conf", wheel="1.0")
     bad = make("1.1", "new/deep/only.conf", healthy=False)
+    flat, bad_flat = make("1.4", "only.conf"), make("1.4", "only.conf", healthy=False)
     bare = make("1.3", copied=False)
     python = ("--python", sys.executable)
 
@@ -187,13 +188,19 @@ def runs(bench: Bench) -> dict[str, Callable[[], Run]]:
         upgraded()
         return bench.run("upgrade, syncfs unknown", second, *python, inject="syncfs:error=ENOSYS")
 
-    def failing() -> Run:
+    def fails(name: str, good: Path, bad: Path) -> Run:
         upgraded()
         before = scan(bench.top)
-        bench.install(second)
+        bench.install(good)
         wanted = side(scan(bench.top))
         bench.lay(before)
-        return bench.run("failing check", bad, *python, status=4, to=Side(id_of(bad), wanted.system))
+        return bench.run(name, bad, *python, status=4, to=Side(id_of(bad), wanted.system))
+
+    def failing() -> Run:
+        return fails("failing check", second, bad)
+
+    def failing_flat() -> Run:
+        return fails("failing check, no new directory", flat, bad_flat)
 
     def without() -> Run:
         upgraded()
@@ -234,7 +241,7 @@ def runs(bench: Bench) -> dict[str, Callable[[], Run]]:
         upgraded()
         return bench.run("pin", "pin", "1.0")
 
-    found = (first_install, upgrade, shared_env, each_synced, failing, without, staged, activate, rollback, forward_again, prune, pin)
+    found = (first_install, upgrade, shared_env, each_synced, failing, failing_flat, without, staged, activate, rollback, forward_again, prune, pin)
     return {each.__name__: each for each in found}
 
 

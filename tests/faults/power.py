@@ -172,7 +172,7 @@ def _catches(package: Path) -> list[str]:
         every = runs(bench)
         recorded: dict[str, Run] = {}
         for chosen, used in ((LOOK, False), (QUICK, True)):  # to look is quick, and sees most
-            for name in ("upgrade", "each_synced", "rollback", "failing", "first_install"):
+            for name in ("upgrade", "each_synced", "rollback", "failing_flat", "first_install"):
                 try:
                     recorded[name] = recorded.get(name) or every[name]()
                 except AssertionError as error:  # it does not even work when nothing happens to it
