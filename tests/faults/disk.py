@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-SECTOR = 512
+SECTOR, BLOCK = 512, 4096
+"""Bytes. A write is torn between two blocks: no file system here outlives half a superblock, whatever is installed on it."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW_NAMESPACE, _PRIVATE, _RECURSIVE, _DETACH = 0x20000, 1 << 18, 1 << 14, 2
 _GETATTR, _SETATTR, _OPEN, _READ, _WRITE, _STATFS, _RELEASE, _FSYNC, _FLUSH, _INIT, _DESTROY = 3, 4, 14, 15, 16, 17, 18, 20, 25, 26, 38
@@ -160,7 +161,7 @@ def cuts(done: Sequence[Event], chance: random.Random, most: int) -> list[Cut]:
         found[Cut(at, waiting)] = None
         found[Cut(at, waiting[:-1])] = None
         found[Cut(at, waiting[-1:])] = None
-        if len(event.data) > SECTOR:
+        if len(event.data) > BLOCK:
             found[Cut(at, waiting, torn=True)] = None
         for _ in range(2):
             found[Cut(at, tuple(each for each in waiting if chance.random() < 0.5))] = None
@@ -178,7 +179,7 @@ def lay(base: Path, done: Sequence[Event], cut: Cut, image: Path) -> None:
             offset, data = done[number]
             if data is not None:
                 file.seek(offset)
-                file.write(data[: len(data) // 2 // SECTOR * SECTOR] if cut.torn and number == cut.landed[-1] else data)
+                file.write(data[: -(-len(data) // 2 // BLOCK) * BLOCK] if cut.torn and number == cut.landed[-1] else data)
 
 
 def _serve(device: int, image: Path, log: Path) -> None:

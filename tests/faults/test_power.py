@@ -120,10 +120,10 @@ def test_a_tree_is_laid_out_as_it_was(tmp_path: Path) -> None:
 
 def test_what_was_flushed_survives(tmp_path: Path) -> None:
     """Of the writes to a disk since its last flush only those land that a cut lets; the last one by half, when it is torn."""
-    base, image = tmp_path / "base", tmp_path / "image"
-    base.write_bytes(bytes(4096))
-    done = [disk.Event(0, b"a" * 512), disk.Event(-1, None), disk.Event(512, b"b" * 512), disk.Event(1024, b"c" * 1024)]
+    base, image, block = tmp_path / "base", tmp_path / "image", disk.BLOCK
+    base.write_bytes(bytes(8 * block))
+    done = [disk.Event(0, b"a" * block), disk.Event(-1, None), disk.Event(block, b"b" * block), disk.Event(2 * block, b"c" * 2 * block)]
     disk.lay(base, done, disk.Cut(4, (3,), torn=True), image)
-    assert image.read_bytes() == b"a" * 512 + bytes(512) + b"c" * 512 + bytes(2560)
+    assert image.read_bytes() == b"a" * block + bytes(block) + b"c" * block + bytes(5 * block)
     found = disk.cuts(done, random.Random(0), 50)
     assert {disk.Cut(2, ()), disk.Cut(4, ()), disk.Cut(4, (2, 3))} <= set(found)
