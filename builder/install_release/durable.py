@@ -274,12 +274,23 @@ def _write_all(file: int, data: bytes) -> None:
         left = left[os.write(file, left) :]
 
 
+def _read_all(file: int, start: int, end: int) -> bytes:
+    """What is from ``start`` up to ``end``: one read may give less, and what lies behind that would be taken for no line."""
+    data = b""
+    while start + len(data) < end:
+        piece = os.pread(file, end - start - len(data), start + len(data))
+        if not piece:
+            raise OSError(errno.EIO, "became shorter while it was read")
+        data += piece
+    return data
+
+
 def _end_of_last_line(file: int, size: int) -> int:
     """The length of ``file`` up to and with its last line feed."""
     position = size
     while position:
         start = max(0, position - 4096)
-        found = os.pread(file, position - start, start).rfind(b"\n")
+        found = _read_all(file, start, position).rfind(b"\n")
         if found >= 0:
             return start + found + 1
         position = start
