@@ -21,33 +21,49 @@ def campaign(bounded: bool, report: Report) -> None:
 
 def inject(workers: Pool, report: Report, names: tuple[str, ...], bounded: bool) -> None:
     """Calls that change something get every error, once, and for all calls of that name from then on; for a dead disk (EIO) and one that was
-    mounted again read-only (EROFS), for all calls. Those that only read are a sample of one in five, with one error each."""
-    calls = {name: answer["calls"] for (_, name), answer in workers.each(("count", name) for name in names)}
+    mounted again read-only (EROFS), for all calls. Those that only read are a sample of one in five, with one error each.
+
+    A call that changes names fails, too, though it was made: the reply of a network file system was lost. And every read and write is short.
+    """
+    found = {name: answer for (_, name, _), answer in workers.each(("count", name, True) for name in names)}
     jobs: list[Job] = []
     for name in names:
-        changing = [number for number, (_, cls) in enumerate(calls[name], 1) if cls == shim.CHANGES]
-        reading = [number for number, (_, cls) in enumerate(calls[name], 1) if cls == shim.READS]
+        numbered = list(enumerate(found[name]["calls"], 1))
+        changing = [number for number, (_, cls) in numbered if cls == shim.CHANGES]
+        reading = [number for number, (_, cls) in numbered if cls == shim.READS]
+        naming = [number for number, (call, _) in numbered if call.startswith(("rename", "link", "symlink", "unlink", "mkdir", "rmdir"))]
         for place, (word, error) in enumerate(ERRNOS.items()):
             modes = [shim.FAIL, shim.FAIL_LASTING, *([shim.FAIL_ALL] if word in ("EIO", "EROFS") else [])]
             for mode in modes:
-                targets = changing[place * 3 + mode :: 7 * 20] if bounded else changing
-                jobs += [("points", name, mode, error, targets[first : first + BATCH]) for first in range(0, len(targets), BATCH)]
+                jobs += _jobs(name, mode, error, changing[place * 3 + mode :: 7 * 20] if bounded else changing)
         for place, word in enumerate(READING):
-            targets = reading[place :: 700 if bounded else 5 * len(READING)]
-            jobs += [("points", name, shim.FAIL, ERRNOS[word], targets[first : first + BATCH]) for first in range(0, len(targets), BATCH)]
-    words = {error: word for word, error in ERRNOS.items()}
+            jobs += _jobs(name, shim.FAIL, ERRNOS[word], reading[place :: 700 if bounded else 5 * len(READING)])
+        jobs += _jobs(name, shim.LOST, ERRNOS["EIO"], naming[:: 20 if bounded else 1])
+        jobs += _jobs(name, shim.SHORT, 0, [1])
     statuses: Counter[str] = Counter()
     done: Counter[str] = Counter()
     false = 0
     for (_, name, mode, error, _), answer in workers.each(jobs):
-        for target, found in answer["points"].items():
-            if not found["hit"]:
+        for target, point in answer["points"].items():
+            if not point["hit"]:
                 continue
             report.count("errno")
             done[name] += 1
-            statuses[str(found["status"])] += 1
-            false += any(each.startswith("FALSE SUCCESS") for each in found["wrong"])
-            how = {shim.FAIL: "", shim.FAIL_LASTING: ", lasting", shim.FAIL_ALL: ", of all calls"}[mode]
-            for each in found["wrong"]:
-                report.violation("errno", f"{name}, {words[error]}{how} at {target} ({calls[name][int(target) - 1][0]}): {each}")
+            statuses[str(point["status"])] += 1
+            false += any(each.startswith("FALSE SUCCESS") for each in point["wrong"])
+            if mode == shim.SHORT and point["status"] != found[name]["status"]:
+                point["wrong"].append(f"status {point['status']}")
+            where = f"{name}, {_said(mode, error)} at {target} ({point['call']})"
+            for each in point["wrong"]:
+                report.violation("errno", f"{where}: {each}")
     report.detail("errno", false_successes=false, statuses=dict(statuses), scenarios=dict(done))
+
+
+def _jobs(name: str, mode: int, error: int, targets: list[int]) -> list[Job]:
+    return [("points", name, mode, error, targets[first : first + BATCH]) for first in range(0, len(targets), BATCH)]
+
+
+def _said(mode: int, error: int) -> str:
+    word = next((word for word, number in ERRNOS.items() if number == error), "")
+    how = {shim.FAIL_LASTING: ", lasting", shim.FAIL_ALL: ", of all calls", shim.LOST: ", though it was done", shim.SHORT: "short reads and writes"}
+    return word + how.get(mode, "")

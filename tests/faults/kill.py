@@ -34,26 +34,23 @@ def kill(workers: Pool, report: Report, names: tuple[str, ...], step: int) -> li
         report.detail("kill", calls={**_counts(report, "kill", "calls"), name: len(changing)})
         for mode in (shim.KILL, shim.KILL_GROUP) if name == "copied" else (shim.KILL,):
             jobs += [("points", name, mode, 0, changing[first : first + BATCH]) for first in range(0, len(changing), BATCH)]
-    states: set[tuple[str, str]] = set()
-    ways: dict[tuple[str, str], tuple[str, int]] = {}
+    ways: dict[tuple[str, str], int] = {}
     for (_, name, mode, _, _), answer in workers.each(jobs):
         for target, found in answer["points"].items():
             if not found["hit"]:
                 continue
             report.count("kill")
-            states.add((name, found["state"]))
             if mode == shim.KILL and found["recovery"]:
-                ways.setdefault((name, found["recovery"]), (found["state"], int(target)))
+                ways.setdefault((name, found["recovery"]), int(target))
             for each in found["wrong"]:
-                report.violation("kill", f"{name} killed at {target} ({calls[name][int(target) - 1][0]}): {each}")
-    report.detail("kill", states=dict(Counter(name for name, _ in states)))
+                report.violation("kill", f"{name} killed at {target} ({found['call']}): {each}")
     report.detail("double", ways_to_recover=dict(Counter(name for name, _ in ways)))
-    return [(name, state, target) for (name, _), (state, target) in ways.items()]
+    return [(name, way, target) for (name, way), target in ways.items()]
 
 
 def double(workers: Pool, report: Report, states: list[tuple[str, str, int]], limit: int) -> None:
     """From each of ``states``: recovery is killed at each of its calls, and at each told of an error, which is another one each time."""
-    jobs = [("double", name, target, state, list(ERRNOS.values()), limit) for name, state, target in states]
+    jobs = [("double", name, target, way, list(ERRNOS.values()), limit) for name, way, target in states]
     for _, answer in workers.each(jobs):
         report.count("double", answer["points"])
         for each in answer["wrong"]:

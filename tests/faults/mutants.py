@@ -85,4 +85,4 @@ def _faults(workers: Pool, mutant: Mutant, name: str) -> Iterator[str]:
     jobs: list[Job] = [("points", name, mode, error, changing[at : at + BATCH]) for mode, error in errors for at in range(0, len(changing), BATCH)]
     for _, answer in workers.each(jobs):
         for target, found in answer["points"].items():
-            yield from (f"{name}, {mutant.part} at {target} ({calls[int(target) - 1][0]}): {each}" for each in found["wrong"])
+            yield from (f"{name}, {mutant.part} at {target} ({found['call']}): {each}" for each in found["wrong"])

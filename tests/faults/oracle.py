@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
 from collections.abc import Iterator
 
-from builder.install_release import history, journal, recover, verify
+from builder.install_release import floor, history, journal, recover, verify
 from builder.install_release.errors import InstallError
 from builder.install_release.host import Host
 
@@ -79,12 +80,17 @@ def live(world: World) -> str:
     return target.partition("/")[2] if target.startswith("releases/") else f"?{target}"
 
 
+def untyped(done: Done) -> bool:
+    """Whether it ended with a traceback. (What Python says of a generator that could not even be closed is none: it says that it ignores it.)"""
+    return "Traceback" in re.sub(r"Exception ignored in.*\nTraceback .*\n(?:  .*\n)*.*\n", "", done.said)
+
+
 def at_once(world: World, ready: Ready, done: Done) -> Iterator[str]:
     """What is wrong right after the fault, nothing repaired yet."""
     if done.status is None:
         yield "it did not end"
         return
-    if "Traceback" in done.said:
+    if untyped(done):
         yield f"an untyped error: {_tail(done)}"
     if done.status not in (-9, *STATUSES):
         yield f"status {done.status}: {_tail(done)}"
@@ -93,7 +99,9 @@ def at_once(world: World, ready: Ready, done: Done) -> Iterator[str]:
     if now not in legal:
         yield f"I2: {now or 'nothing'} is live"
     yield from (f"I1: {each}" for each in _differences(world, now))
-    if done.status in (3, 4, 7):
+    if ready.either:
+        yield from (f"FALSE SUCCESS: {each}" for each in (_complete(world, ready, now) if done.status == 0 else ()))
+    elif done.status in (3, 4, 7):
         if now not in ((ready.before, ready.passing) if ready.passing and not ready.status else (ready.before,)):
             yield f"I4: status {done.status}, and {now or 'nothing'} is live: {_tail(done)}"
         if not ready.passing or ready.status:  # else files and service may be of another release than what is live, until it is recovered
@@ -108,14 +116,15 @@ def at_once(world: World, ready: Ready, done: Done) -> Iterator[str]:
 def recovered(world: World, ready: Ready, was: Done) -> Iterator[str]:
     """What is wrong after recovery. ``was``: how the command had ended that something happened to."""
     now = live(world)
-    legal = (ready.after,) if was.status == 0 else (ready.before, ready.after)
+    legal = (ready.after,) if was.status == 0 and not ready.either else (ready.before, ready.after)
     if now not in legal:
         yield f"I2: {now or 'nothing'} is live after recovery"
     yield from _complete(world, ready, now)
     yield from _previous(world, ready, now)
+    yield from _floor(world, ready, now)
     yield from _tidy(world)
     yield from _kept(world)
-    if was.status == 0 and ready.bad and _state(world, ready.bad) != "bad":
+    if was.status == 0 and not ready.either and ready.bad and _state(world, ready.bad) != "bad":
         yield f"I3: {ready.bad} is not marked bad"
     yield from (f"I9: {each} was touched" for each in world.touched())
 
@@ -195,6 +204,18 @@ def _previous(world: World, ready: Ready, now: str) -> Iterator[str]:
     found = os.readlink(path) if os.path.lexists(path) else ""
     if found != wanted and not ready.passing:
         yield f"I8: previous leads to {found or 'nothing'} instead of {wanted or 'nothing'}"
+
+
+def _floor(world: World, ready: Ready, now: str) -> Iterator[str]:
+    """It never goes down, and what is live is not above it."""
+    saved = ready.saved["root"].get(".install/floor.json", (0, b"{}\n"))[1]
+    before = int(json.loads(saved.partition(b"\n")[0]).get("commit_time", 0))
+    if not now:
+        return
+    with Host(str(world.root)) as host:
+        lowest = max(before, host.manifest(now).commit_time)
+        if (found := floor.read(host).commit_time) < lowest:
+            yield f"I10: the floor is {found}, and was {before}; {lowest} is the least that it may be"
 
 
 def _differences(world: World, release: str) -> Iterator[str]:

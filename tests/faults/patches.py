@@ -94,6 +94,7 @@ def create_synced""",
     if read_link""",
         "        raise\n    if read_link",
         "power",
+        also=(("durable.py", "        os.close(file)\n    os.fsync(directory)\n\n\ndef sync_tree", "        os.close(file)\n\n\ndef sync_tree"),),
     ),
     Mutant(
         "a removal is not synced",
@@ -389,6 +390,16 @@ def back""",
 """,
         "kill",
         ("shared",),
+        (
+            (
+                "stage.py",
+                """\
+            with host.directory(RELEASES) as releases:
+                durable.publish(stages, staging.tx, releases, artifact.id)
+        except""",
+                "        except",
+            ),
+        ),
     ),
     Mutant(
         "pruning removes a release where it is",
@@ -422,6 +433,32 @@ def back""",
     ),
     Mutant(
         "the way back leaves what runs alone", "flip.py", "    lost = tuple(revive()) if here else ()\n", "    lost = ()\n", "kill", ("unhealthy",)
+    ),
+)
+
+FLOOR: tuple[Mutant, ...] = (
+    Mutant("the floor is not lifted", "flip.py", "                floor.lift(host, switch.floor)\n", "                pass\n", "kill", ("activate",)),
+    Mutant("the floor goes down", "floor.py", "    wanted = there.raised(floor)\n", "    wanted = floor\n", "kill", ("rollback",)),
+    Mutant(
+        "the floor is lifted when it is committed",
+        "flip.py",
+        "                floor.lift(host, switch.floor)\n",
+        "                pass\n",
+        "kill",
+        ("activate",),
+        (
+            (
+                "flip.py",
+                "        interrupts.settle()\n",
+                """\
+        interrupts.settle()
+        if switch.floor:
+            from . import floor
+
+            floor.lift(host, switch.floor)
+""",
+            ),
+        ),
     ),
 )
 
@@ -544,4 +581,4 @@ OTHERS: tuple[Mutant, ...] = (
     ),
 )
 
-ALL = (*POWER, *KILL, *OTHERS)
+ALL = (*POWER, *KILL, *FLOOR, *OTHERS)

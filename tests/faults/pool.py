@@ -76,7 +76,7 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
                 "MALLOC_MMAP_THRESHOLD_": "1000000000",  # what is given back to the system costs each fork a page fault
                 "MALLOC_TRIM_THRESHOLD_": "1000000000",
             }
-            words = [*_alone(), sys.executable, "-m", "tests.faults.worker", str(top / f"world-{number}")]
+            words = [*alone(), sys.executable, "-m", "tests.faults.worker", str(top / f"world-{number}")]
             process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=package or here)
             stack.callback(_end, process)
             processes.append(process)
@@ -84,9 +84,10 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
 
 
 @cache
-def _alone() -> tuple[str, ...]:
-    """What starts a worker in a namespace of processes where that may be done: an installer that looks for processes finds few."""
-    words = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
+def alone() -> tuple[str, ...]:
+    """What starts a worker in namespaces of its own, where that may be done: an installer that looks for processes finds few, and it can mount."""
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    words = ("unshare", *user, "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
     return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else ()
 
 

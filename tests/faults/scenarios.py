@@ -26,6 +26,7 @@ class Ready(NamedTuple):
     served: bool
     following: str
     edit: str = ""
+    either: bool = False  # it is a recovery, and whichever it finds is right
     bad: str = ""  # what is marked bad when it is done
     passing: str = ""  # what may be live until recovery has taken it back
 

@@ -24,8 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHANGES = 1, READS = 2 };
-enum { COUNT, KILL, KILL_GROUP, FAIL, FAIL_LASTING, FAIL_ALL };
+enum { CHANGES = 1, READS = 2, CHANGES_NAMES = 3 };
+enum { COUNT, KILL, KILL_GROUP, FAIL, FAIL_LASTING, FAIL_ALL, LOST, SHORT };  /* LOST: the call is made, and fails all the same; SHORT: half of it is */
 #define MOST 16384
 #define SYNCS 32
 
@@ -43,7 +43,8 @@ struct control {                      /* shim.py has the same offsets */
     volatile int32_t syncs;
     volatile int32_t roomy;           /* whoever asks how much room there is, is told: enough */
     volatile struct { uint64_t dev, ino; } failed[SYNCS];
-    char kind[16];                    /* of the call that was hit */
+    char kind[16];                    /* of the call that was hit first, */
+    char what[40];                    /* and the end of the path that it named */
     struct call calls[MOST];
 };
 static struct control *control;
@@ -59,6 +60,11 @@ __attribute__((constructor)) static void begin(void) {
     if (found != MAP_FAILED) control = found;
 }
 
+static void name(char *into, const char *what) {
+    size_t length = what ? strlen(what) : 0;
+    strncpy(into, length < 40 ? (what ? what : "") : what + length - 39, 39);
+}
+
 /* 0: make the call. Else the errno that it fails with. */
 static int passes(const char *kind, int class, const char *what) {
     if (!control || !control->armed) return 0;
@@ -69,23 +75,24 @@ static int passes(const char *kind, int class, const char *what) {
         if (number <= MOST) {
             struct call *call = &control->calls[number - 1];
             strncpy(call->kind, kind, sizeof call->kind - 1);
-            call->class = class;
+            call->class = class == CHANGES_NAMES ? CHANGES : class;
             call->pid = pid;
-            size_t length = what ? strlen(what) : 0;
-            strncpy(call->what, length < sizeof call->what ? (what ? what : "") : what + length - sizeof call->what + 1, sizeof call->what - 1);
+            name(call->what, what);
         }
         return 0;
     }
+    if (control->mode == SHORT || (control->mode == LOST && class != CHANGES_NAMES)) return 0;
     if (number == control->target) {
         __sync_add_and_fetch(&control->hit, 1);
         strncpy(control->kind, kind, sizeof control->kind - 1);
+        name(control->what, what);
         if (control->mode == KILL_GROUP) kill(0, SIGKILL);
         if (control->mode <= KILL_GROUP) { syscall(SYS_kill, pid, SIGKILL); for (;;) pause(); }
-    } else if (number < control->target || control->mode == KILL || control->mode == KILL_GROUP || control->mode == FAIL) {
+    } else if (number < control->target || control->mode == KILL || control->mode == KILL_GROUP || control->mode == FAIL || control->mode == LOST) {
         return 0;
     } else if (control->mode == FAIL_LASTING && strcmp(kind, control->kind)) {
         return 0;
-    } else if (control->mode == FAIL_ALL && (class != CHANGES || strstr(kind, "fork") || !strcmp(kind, "execve") || !strncmp(kind, "kill", 4))) {
+    } else if (control->mode == FAIL_ALL && (class == READS || strstr(kind, "fork") || !strcmp(kind, "execve") || !strncmp(kind, "kill", 4))) {
         return 0;
     } else {
         __sync_add_and_fetch(&control->hit, 1);
@@ -130,6 +137,21 @@ static int sync_passes(const char *kind, int fd) {
 
 #define FAILS(kind, class, what) do { int _e = passes(kind, class, what); if (_e) { errno = _e; return -1; } } while (0)
 
+/* A call that changes what a directory holds: when its reply is lost, it was made. */
+#define NAMES(kind, what, call) do { \
+    int _e = passes(kind, CHANGES_NAMES, what); \
+    if (_e && control->mode != LOST) { errno = _e; return -1; } \
+    long _done = call; \
+    if (_e) { errno = _e; return -1; } \
+    return _done; \
+} while (0)
+
+static size_t part(size_t size) {
+    if (!control || !control->armed || control->mode != SHORT || size < 2 || (int32_t)syscall(SYS_getpid) == control->zygote) return size;
+    __sync_add_and_fetch(&control->hit, 1);
+    return size / 2;
+}
+
 #define MODE(flags) int mode = 0; if ((flags) & (O_CREAT | __O_TMPFILE)) { va_list list; va_start(list, flags); mode = va_arg(list, int); va_end(list); }
 #define CHANGING(flags) ((flags) & (O_CREAT | O_TRUNC) || ((flags) & __O_TMPFILE) == __O_TMPFILE)
 static int opened(int at, const char *path, int flags, int mode) {
@@ -148,27 +170,29 @@ int close(int fd) {
     return done;
 }
 
-ssize_t write(int fd, const void *data, size_t size) { FAILS("write", CHANGES, NULL); written(fd); return syscall(SYS_write, fd, data, size); }
+ssize_t write(int fd, const void *data, size_t size) { FAILS("write", CHANGES, NULL); written(fd); return syscall(SYS_write, fd, data, on_disk(fd) ? part(size) : size); }
 ssize_t writev(int fd, const struct iovec *data, int count) { FAILS("writev", CHANGES, NULL); written(fd); return syscall(SYS_writev, fd, data, count); }
 ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
-    FAILS("pwrite64", CHANGES, NULL); written(fd); return syscall(SYS_pwrite64, fd, data, size, at);
+    FAILS("pwrite64", CHANGES, NULL); written(fd); return syscall(SYS_pwrite64, fd, data, part(size), at);
 }
 ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) { return pwrite(fd, data, size, at); }
-ssize_t sendfile(int to, int from, off_t *at, size_t size) { FAILS("sendfile", CHANGES, NULL); written(to); return syscall(SYS_sendfile, to, from, at, size); }
+ssize_t sendfile(int to, int from, off_t *at, size_t size) { FAILS("sendfile", CHANGES, NULL); written(to); return syscall(SYS_sendfile, to, from, at, part(size)); }
 ssize_t sendfile64(int to, int from, off_t *at, size_t size) { return sendfile(to, from, at, size); }
 ssize_t copy_file_range(int from, off_t *at, int to, off_t *start, size_t size, unsigned flags) {
-    FAILS("copy_file_range", CHANGES, NULL); written(to); return syscall(SYS_copy_file_range, from, at, to, start, size, flags);
+    FAILS("copy_file_range", CHANGES, NULL); written(to); return syscall(SYS_copy_file_range, from, at, to, start, part(size), flags);
 }
 ssize_t read(int fd, void *data, size_t size) {
     if (control && control->armed && on_disk(fd)) FAILS("read", READS, NULL);
-    return syscall(SYS_read, fd, data, size);
+    return syscall(SYS_read, fd, data, on_disk(fd) ? part(size) : size);
 }
 ssize_t readv(int fd, const struct iovec *data, int count) {
     if (control && control->armed && on_disk(fd)) FAILS("readv", READS, NULL);
+    if (count == 1) return syscall(SYS_read, fd, data->iov_base, part(data->iov_len));
     return syscall(SYS_readv, fd, data, count);
 }
 ssize_t preadv2(int fd, const struct iovec *data, int count, off_t at, int flags) {
     if (control && control->armed && on_disk(fd)) FAILS("preadv", READS, NULL);
+    if (count == 1) return syscall(SYS_pread64, fd, data->iov_base, part(data->iov_len), at);
     return syscall(SYS_preadv2, fd, data, count, at, 0, flags);
 }
 ssize_t preadv64v2(int fd, const struct iovec *data, int count, off_t at, int flags) { return preadv2(fd, data, count, at, flags); }
@@ -178,28 +202,28 @@ ssize_t pwritev2(int fd, const struct iovec *data, int count, off_t at, int flag
 ssize_t pwritev64v2(int fd, const struct iovec *data, int count, off_t at, int flags) { return pwritev2(fd, data, count, at, flags); }
 ssize_t pread(int fd, void *data, size_t size, off_t at) {
     if (control && control->armed && on_disk(fd)) FAILS("pread64", READS, NULL);
-    return syscall(SYS_pread64, fd, data, size, at);
+    return syscall(SYS_pread64, fd, data, part(size), at);
 }
 ssize_t pread64(int fd, void *data, size_t size, off_t at) { return pread(fd, data, size, at); }
 
 static int renamed(const char *kind, int at, const char *from, int to_at, const char *to, unsigned flags) {
-    FAILS(kind, CHANGES, to); return syscall(SYS_renameat2, at, from, to_at, to, flags);
+    NAMES(kind, to, syscall(SYS_renameat2, at, from, to_at, to, flags));
 }
 int rename(const char *from, const char *to) { return renamed("rename", AT_FDCWD, from, AT_FDCWD, to, 0); }
 int renameat(int at, const char *from, int to_at, const char *to) { return renamed("renameat", at, from, to_at, to, 0); }
 int renameat2(int at, const char *from, int to_at, const char *to, unsigned flags) { return renamed("renameat2", at, from, to_at, to, flags); }
-int link(const char *from, const char *to) { FAILS("link", CHANGES, to); return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0); }
+int link(const char *from, const char *to) { NAMES("link", to, syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0)); }
 int linkat(int at, const char *from, int to_at, const char *to, int flags) {
-    FAILS("linkat", CHANGES, to); return syscall(SYS_linkat, at, from, to_at, to, flags);
+    NAMES("linkat", to, syscall(SYS_linkat, at, from, to_at, to, flags));
 }
-int symlink(const char *target, const char *path) { FAILS("symlink", CHANGES, path); return syscall(SYS_symlinkat, target, AT_FDCWD, path); }
-int symlinkat(const char *target, int at, const char *path) { FAILS("symlinkat", CHANGES, path); return syscall(SYS_symlinkat, target, at, path); }
-int unlink(const char *path) { FAILS("unlink", CHANGES, path); return syscall(SYS_unlinkat, AT_FDCWD, path, 0); }
-int unlinkat(int at, const char *path, int flags) { FAILS("unlinkat", CHANGES, path); return syscall(SYS_unlinkat, at, path, flags); }
-int rmdir(const char *path) { FAILS("rmdir", CHANGES, path); return syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR); }
-int mkdir(const char *path, mode_t mode) { FAILS("mkdir", CHANGES, path); return syscall(SYS_mkdirat, AT_FDCWD, path, mode); }
-int mkdirat(int at, const char *path, mode_t mode) { FAILS("mkdirat", CHANGES, path); return syscall(SYS_mkdirat, at, path, mode); }
-int mknodat(int at, const char *path, mode_t mode, dev_t dev) { FAILS("mknodat", CHANGES, path); return syscall(SYS_mknodat, at, path, mode, dev); }
+int symlink(const char *target, const char *path) { NAMES("symlink", path, syscall(SYS_symlinkat, target, AT_FDCWD, path)); }
+int symlinkat(const char *target, int at, const char *path) { NAMES("symlinkat", path, syscall(SYS_symlinkat, target, at, path)); }
+int unlink(const char *path) { NAMES("unlink", path, syscall(SYS_unlinkat, AT_FDCWD, path, 0)); }
+int unlinkat(int at, const char *path, int flags) { NAMES("unlinkat", path, syscall(SYS_unlinkat, at, path, flags)); }
+int rmdir(const char *path) { NAMES("rmdir", path, syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR)); }
+int mkdir(const char *path, mode_t mode) { NAMES("mkdir", path, syscall(SYS_mkdirat, AT_FDCWD, path, mode)); }
+int mkdirat(int at, const char *path, mode_t mode) { NAMES("mkdirat", path, syscall(SYS_mkdirat, at, path, mode)); }
+int mknodat(int at, const char *path, mode_t mode, dev_t dev) { NAMES("mknodat", path, syscall(SYS_mknodat, at, path, mode, dev)); }
 
 int fsync(int fd) { int error = sync_passes("fsync", fd); if (error) { errno = error; return -1; } return syscall(SYS_fsync, fd); }
 int fdatasync(int fd) { int error = sync_passes("fdatasync", fd); if (error) { errno = error; return -1; } return syscall(SYS_fdatasync, fd); }

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-COUNT, KILL, KILL_GROUP, FAIL, FAIL_LASTING, FAIL_ALL = range(6)
+COUNT, KILL, KILL_GROUP, FAIL, FAIL_LASTING, FAIL_ALL, LOST, SHORT = range(8)
 CHANGES, READS = 1, 2
 _HEAD = struct.Struct("8i q 2i")
 _KIND = _HEAD.size + 32 * 16
 _CALL = struct.Struct("16s 2i 40s")
-_CALLS = _KIND + 16
+_CALLS = _KIND + 16 + 40
 _MOST = 16384
 SIZE = _CALLS + _CALL.size * _MOST
 
@@ -58,24 +58,29 @@ class Control:
         """That of the shim which this process was started with."""
         return _of_this_process()
 
-    def arm(self, mode: int = COUNT, target: int = 0, error: int = 0, *, roomy: bool = False) -> None:
-        """From now on calls of other processes than this one are counted; ``mode`` happens at call ``target``.
+    def arm(self, mode: int = COUNT, target: int = 0, error: int = 0, *, roomy: bool = False, here: bool = False) -> None:
+        """From now on calls of other processes than this one (``here``: of this one, too) are counted; ``mode`` happens at call ``target``.
 
         ``roomy``: who asks how much room a disk has is told that it is enough, as if somebody filled it right afterwards.
         """
         self._memory[:_CALLS] = bytes(_CALLS)
-        self._memory[: _HEAD.size] = _HEAD.pack(1, mode, target, error, 0, 0, os.getpid(), 0, 0, 0, int(roomy))
+        self._memory[: _HEAD.size] = _HEAD.pack(1, mode, target, error, 0, 0, 0 if here else os.getpid(), 0, 0, 0, int(roomy))
 
     def disarm(self) -> tuple[int, int, int]:
         """How many calls were counted, how many were killed or failed, and how many syncs came a second time after a failed one."""
         _, _, _, _, count, hit, _, again, *_ = _HEAD.unpack_from(self._memory)
-        self._memory[:4] = bytes(4)
+        self.pause()
         return count, hit, again
 
+    def pause(self) -> None:
+        """From now on nothing is counted."""
+        self._memory[:4] = bytes(4)
+
     @property
-    def kind(self) -> str:
-        """The call that was hit."""
-        return _text(self._memory[_KIND : _KIND + 16])
+    def struck(self) -> str:
+        """The call that was hit first."""
+        kind, what = _text(self._memory[_KIND : _KIND + 16]), _text(self._memory[_KIND + 16 : _CALLS])
+        return f"{kind} {what}".strip()
 
     def calls(self) -> list[Call]:
         """What was counted."""

@@ -32,6 +32,8 @@ class Worker:
         self.made = {make.__name__: make for make in scenarios.ALL}
         self.ready: dict[str, Ready] = {}
         self.seen: set[tuple[str, ...]] = set()
+        self.warm: set[str] = set()
+        self.world.ended = self.control.pause
 
     def scenario(self, name: str) -> Ready:
         if name not in self.ready:
@@ -39,69 +41,77 @@ class Worker:
             self.ready[name] = self.made[name](self.world)
         return self.ready[name]
 
-    def count(self, name: str) -> list[tuple[str, int]]:
-        """The calls of a scenario to which nothing happens, which is looked at as well."""
+    def count(self, name: str, here: bool = False) -> dict[str, Any]:
+        """The calls of a scenario to which nothing happens, which is looked at as well; and how it ends. ``here``: see ``_faulty``."""
         ready = self.scenario(name)
-        self.world.restore(ready.saved)
-        self.control.arm()
-        done = self.world.run(ready.words)
-        self.control.disarm()
+        for _ in range(2 if here else 1):  # what a module makes when it is first used is made
+            self.world.restore(ready.saved)
+            done, _, _ = self._faulty(ready.words, shim.COUNT, 0, 0, here)
         calls = self.control.calls()
         wrong = [*oracle.at_once(self.world, ready, done), *oracle.recovered(self.world, ready, done)]
         assert done.status == ready.status, f"{name}: {done}"
         assert not wrong, f"{name}: {wrong}"
-        return [(str(call), call.cls) for call in calls]
+        return {"calls": [(str(call), call.cls) for call in calls], "status": ready.status}
 
     def point(self, name: str, mode: int, target: int, error: int = 0) -> dict[str, Any]:
         """One fault, and all that follows from it."""
+        here = mode not in (shim.KILL, shim.KILL_GROUP)
+        if here and name not in self.warm:
+            self.count(name, here)
+            self.warm.add(name)
         ready = self.scenario(name)
         self.world.restore(ready.saved)
-        done, hit, wrong = self._faulty(ready, ready.words, mode, target, error)
+        done, hit, wrong = self._faulty(ready.words, mode, target, error, here)
         if not hit:
-            return {"hit": 0, "wrong": [], "status": done.status, "state": "", "recovery": ""}
-        state = oracle.fingerprint(self.world)
-        found, recovery = self._follow(ready, done, state)
-        return {"hit": hit, "wrong": wrong + found, "status": done.status, "state": state, "recovery": recovery}
+            return {"hit": 0, "wrong": [], "status": done.status, "call": "", "recovery": ""}
+        call = self.control.struck
+        found, recovery = self._follow(ready, done, oracle.fingerprint(self.world))
+        return {"hit": hit, "wrong": wrong + found, "status": done.status, "call": call, "recovery": recovery}
 
-    def double(self, name: str, target: int, state: str, errors: list[int], limit: int) -> dict[str, Any]:
-        """Killed at ``target``; and then recovery is killed, or told of an error, at each of its calls."""
+    def double(self, name: str, target: int, way: str, errors: list[int], limit: int) -> dict[str, Any]:
+        """Killed at ``target``; and then recovery, which goes this ``way``, is killed, or told of an error, at each of its calls."""
         ready = self.scenario(name)
         self.world.restore(ready.saved)
-        self._faulty(ready, ready.words, shim.KILL, target, 0)
-        if oracle.fingerprint(self.world) != state:
-            return {"points": 0, "wrong": [f"{name} killed at {target}: not the same state again"]}
-        again = ready._replace(saved=self.world.save(), words=self.world.command("recover"))
+        self._faulty(ready.words, shim.KILL, target, 0)
+        again = ready._replace(saved=self.world.save(), words=self.world.command("recover"), either=True)
         if not (self.world.root / ".install").exists():
             return {"points": 0, "wrong": []}
-        self.control.arm()
-        self.world.run(again.words)
-        self.control.disarm()
+        self._faulty(again.words, shim.COUNT, 0, 0)
+        if (again_way := self._way()) != way:
+            return {"points": 0, "wrong": [f"{name} killed at {target}: recovery goes another way the second time: {again_way}, not {way}"]}
         points, wrong = 0, []
         changing = [number for number, call in enumerate(self.control.calls(), 1) if call.cls == shim.CHANGES]
         for place, number in enumerate(changing[:: max(1, len(changing) // limit)]):
             error = errors[place % len(errors)] if errors else 0
             for mode in (shim.KILL, *((shim.FAIL_LASTING if place % 2 else shim.FAIL,) if error else ())):
                 self.world.restore(again.saved)
-                done, hit, found = self._faulty(again, again.words, mode, number, error)
+                done, hit, found = self._faulty(again.words, mode, number, error, here=mode != shim.KILL)
+                call = self.control.struck
                 found += self._follow(again, done, oracle.fingerprint(self.world))[0] if hit else []
                 points += bool(hit)
-                wrong += [
-                    f"{name} killed at {target}, recovery: mode {mode} error {error} at {number} ({self.control.kind}): {each}" for each in found
-                ]
+                wrong += [f"{name} killed at {target}, recovery: mode {mode} error {error} at {number} ({call}): {each}" for each in found]
         return {"points": points, "wrong": wrong}
 
-    def _faulty(self, ready: Ready, words: list[str], mode: int, target: int, error: int) -> tuple[Done, int, list[str]]:
-        self.control.arm(mode, target, error)
-        done = self.world.run(words)
+    def _faulty(self, words: list[str], mode: int, target: int, error: int, here: bool = False) -> tuple[Done, int, list[str]]:
+        """Run it with one fault. ``here``: in this process, not in a fork of it."""
+        if here:
+            done = self.world.run_here(words, lambda: self.control.arm(mode, target, error, here=True))
+        else:
+            self.control.arm(mode, target, error)
+            done = self.world.run(words)
         _, hit, again = self.control.disarm()
         return done, hit, ["a file was synced again after that had failed"] if again else []
+
+    def _way(self) -> str:
+        """Which calls changed something just now, in their order; one that was made for several files counts once."""
+        return " ".join(kind for kind, _ in groupby(call.kind for call in self.control.calls() if call.cls == shim.CHANGES))
 
     def _follow(self, ready: Ready, done: Done, state: str) -> tuple[list[str], str]:
         """Look at it; recover, twice; install what follows: what is wrong, and which kind of recovery it took.
 
         What was seen from the same state is not looked at again.
         """
-        if (key := (ready.name, ready.words[0], state, str(done.status))) in self.seen and "Traceback" not in done.said:
+        if (key := (ready.name, ready.words[0], state, str(done.status))) in self.seen and not oracle.untyped(done):
             return [], ""
         self.seen.add(key)
         recovery = ""
@@ -110,7 +120,7 @@ class Worker:
             self.control.arm()
             repair = self.world.run(self.world.command("recover"))
             self.control.disarm()
-            recovery = " ".join(kind for kind, _ in groupby(call.kind for call in self.control.calls() if call.cls == shim.CHANGES))
+            recovery = self._way()
             if repair.status != 0:
                 return [*wrong, f"recover ended with status {repair.status}: {repair.said}"], recovery
             wrong += oracle.recovered(self.world, ready, done)
@@ -142,7 +152,7 @@ def answers(directory: Path, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         what, *values = json.loads(line)
         start = time.monotonic()
         if what == "count":
-            yield {"calls": worker.count(*values)}
+            yield worker.count(*values)
         elif what == "points":
             name, mode, error, targets = values
             found = {target: worker.point(name, mode, target, error) for target in targets}
