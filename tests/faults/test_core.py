@@ -95,7 +95,8 @@ def test_a_line_is_added_to_a_history_that_is_read_in_pieces(tmp_path: Path) -> 
     program = (
         "import os, sys; from builder.install_release import durable; durable.append_lines(os.open(sys.argv[1], os.O_RDONLY), 'history', b'last\\n')"
     )
-    environment = {**os.environ, "LD_PRELOAD": str(shim.compiled("shim.c")), "FAULTS_SHM": str(tmp_path / "control")}
+    preload = {"LD_PRELOAD": str(shim.compiled("shim.c")), "FAULTS_SHM": str(tmp_path / "control")}
+    environment = {**os.environ, **preload, "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, env=environment, check=True)
     assert (tmp_path / "history").read_bytes() == lines + b"last\n"
 
