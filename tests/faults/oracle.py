@@ -198,8 +198,7 @@ def _kept(world: World) -> Iterator[str]:
 
 def _previous(world: World, ready: Ready, now: str) -> Iterator[str]:
     """``previous`` leads where it led when nothing came of it; else to what was live before."""
-    target = ready.saved["root"].get("previous", (0, b""))[1]
-    wanted = target.decode() if now == ready.before else f"releases/{ready.before}" if ready.before else ""
+    wanted = ready.previous if now == ready.before else f"releases/{ready.before}" if ready.before else ""
     path = world.root / "previous"
     found = os.readlink(path) if os.path.lexists(path) else ""
     if found != wanted and not ready.passing:

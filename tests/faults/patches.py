@@ -438,7 +438,15 @@ def back""",
 
 FLOOR: tuple[Mutant, ...] = (
     Mutant("the floor is not lifted", "flip.py", "                floor.lift(host, switch.floor)\n", "                pass\n", "kill", ("activate",)),
-    Mutant("the floor goes down", "floor.py", "    wanted = there.raised(floor)\n", "    wanted = floor\n", "kill", ("rollback",)),
+    Mutant(
+        "the floor goes down",
+        "floor.py",
+        "    wanted = there.raised(floor)\n",
+        "    wanted = floor\n",
+        "kill",
+        ("rollback",),
+        (("trust.py", "    kept = here.raised(mine._replace(revocations=trust.revocations))\n", "    kept = mine\n"),),
+    ),
     Mutant(
         "the floor is lifted when it is committed",
         "flip.py",

@@ -26,6 +26,7 @@ class Ready(NamedTuple):
     served: bool
     following: str
     edit: str = ""
+    previous: str = ""  # what that link says when nothing came of it
     either: bool = False  # it is a recovery, and whichever it finds is right
     bad: str = ""  # what is marked bad when it is done
     passing: str = ""  # what may be live until recovery has taken it back
@@ -182,7 +183,9 @@ def _ready(
     world: World, name: str, words: list[str], before: str, after: str, *, status: int = 0, served: bool = True, passing: str = "", edit: str = ""
 ) -> Ready:
     following = world.make("3.0", served=served)
-    return Ready(name, world.save(), words, before, after, status, served, following, edit, passing=passing)
+    saved = world.save()
+    previous = saved["root"].get("previous", (0, b""))[1].decode()
+    return Ready(name, saved, words, before, after, status, served, following, edit, previous=previous, passing=passing)
 
 
 def _killed(world: World, ready: Ready, committed: bool = False) -> None:

@@ -139,17 +139,16 @@ def _flipped(world: World) -> Iterator[str]:
 
 
 def _layer(world: World) -> Iterator[str]:
-    """One byte of each layer is another: in its table, in the middle of its segments, at their end."""
+    """One bit of each layer is another: of every byte of its segments, or of thirty of them; and in the middle of its table."""
     one = world.make("1.0")
-    path, data = world.directory / "flipped.tgz", world.paths[one].read_bytes()
+    path, data, places = world.directory / "flipped.tgz", world.paths[one].read_bytes(), []
     with open_artifact(world.paths[one]) as artifact:
-        start = artifact.body
-        places = []
         for layer in artifact.manifest.layers:
-            begin = start + layer.table.offset
-            places += [begin + layer.table.bytes // 2, begin + (layer.table.bytes + layer.bytes) // 2, begin + layer.bytes - 2]
-    for place in places:
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+            table, begin = artifact.body + layer.table.offset, artifact.body + layer.table.offset + layer.table.bytes
+            end = table + layer.bytes
+            places += [table + layer.table.bytes // 2, *range(begin, end, max(1, (end - begin) // 30))]
+    for number, place in enumerate(places):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << number % 8]) + data[place + 1 :])
         yield _refused(world, world.run(world.command("install", path, "--python", world.python)), "", 3, 4)
         shutil.rmtree(world.root, ignore_errors=True)
 
