@@ -147,7 +147,9 @@ def finished(world: World) -> Ready:
     """Recovery, of an activation that was killed when it was committed and nothing of that was in the history."""
     ready = activate(world)
     _killed(world, ready, committed=True)
-    return ready._replace(name="recover forward", saved=world.save(), words=world.command("recover"), before=ready.after)
+    return ready._replace(
+        name="recover forward", saved=world.save(), words=world.command("recover"), before=ready.after, previous=f"releases/{ready.before}"
+    )
 
 
 ALL: tuple[Callable[[World], Ready], ...] = (
