@@ -480,7 +480,7 @@ def campaign(bounded: bool, report: Report) -> None:
                 report.violation(ROW, f"{reader.name}: {wrong}")
     with roots() as found:
         for reader in found:
-            tried, _, wrong = try_out(reader, examples // 40, random=not bounded)
+            tried, _, wrong = try_out(reader, max(6, examples // 100), random=not bounded)
             report.count(ROW, tried)
             if wrong:
                 report.violation(ROW, f"{reader.name}: {wrong}")
