@@ -244,7 +244,8 @@ class Host:
                 with suppress(OSError):
                     os.ftruncate(file, 0)
         finally:
-            os.close(file)
+            with suppress(OSError):  # an error here would take the place of the one that tells what became of the host
+                os.close(file)
 
     def holder(self) -> str:
         """Who holds the lock, in words; "" when it is free or that can't be seen."""
@@ -264,7 +265,8 @@ class Host:
     def close(self) -> None:
         """Give the descriptor back."""
         if self.fd >= 0:
-            os.close(self.fd)
+            with suppress(OSError):  # as with the lock: nothing is written through it
+                os.close(self.fd)
             self.fd = -1
 
     def __enter__(self) -> Host:
