@@ -9,6 +9,9 @@ from .kill import BATCH, ERRNOS, NAMES
 from .pool import Job, Pool, pool
 from .report import Report
 
+SCENARIOS = tuple(name for name in NAMES if name not in ("activate", "edited", "resumed"))
+"""All whose calls are not those of others: an activation is in every upgrade, and one after a kill is a recovery and an upgrade."""
+
 READING = ("EIO", "EACCES", "EMFILE", "EINTR")
 """What a call that changes nothing may say."""
 
@@ -16,12 +19,12 @@ READING = ("EIO", "EACCES", "EMFILE", "EINTR")
 def campaign(bounded: bool, report: Report) -> None:
     """Bounded: one call in 20 of two scenarios, with one error each, once or lasting."""
     with pool() as workers:
-        inject(workers, report, ("upgrade", "stuck") if bounded else NAMES, bounded)
+        inject(workers, report, ("upgrade", "stuck") if bounded else SCENARIOS, bounded)
 
 
 def inject(workers: Pool, report: Report, names: tuple[str, ...], bounded: bool) -> None:
     """Calls that change something get every error, once, and for all calls of that name from then on; for a dead disk (EIO) and one that was
-    mounted again read-only (EROFS), for all calls. Those that only read are a sample of one in five, with one error each.
+    mounted again read-only (EROFS), for all calls. Those that only read are a sample of one in ten, with one error each.
 
     A call that changes names fails, too, though it was made: the reply of a network file system was lost. And every read and write is short.
     """
@@ -37,7 +40,7 @@ def inject(workers: Pool, report: Report, names: tuple[str, ...], bounded: bool)
             for mode in modes:
                 jobs += _jobs(name, mode, error, changing[place * 3 + mode :: 7 * 20] if bounded else changing)
         for place, word in enumerate(READING):
-            jobs += _jobs(name, shim.FAIL, ERRNOS[word], reading[place :: 700 if bounded else 5 * len(READING)])
+            jobs += _jobs(name, shim.FAIL, ERRNOS[word], reading[place :: 700 if bounded else 10 * len(READING)])
         jobs += _jobs(name, shim.LOST, ERRNOS["EIO"], naming[:: 20 if bounded else 1])
         jobs += _jobs(name, shim.SHORT, 0, [1])
     statuses: Counter[str] = Counter()
