@@ -219,7 +219,7 @@ def test_shared_files_and_variables_are_looked_up(root: Path) -> None:
 
 
 AS_NOBODY = """
-import os, shutil, subprocess, sys  # what is imported late: nobody may not read where it lies
+import ast, glob, os, shutil, subprocess, sys  # what is imported late: nobody may not read where it lies
 sys.path.insert(0, sys.argv[1])
 from builder.install_release import facts, preflight
 from builder.install_release.manifest import parse
