@@ -13,6 +13,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 from . import manifest as contract
 from . import table as tables
@@ -215,7 +216,8 @@ class Artifact:
     def close(self) -> None:
         """Give the descriptor back."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # it was only read: an error here would take the place of one that matters
+                os.close(self._fd)
             self._fd = -1
 
     def __enter__(self) -> Artifact:
