@@ -30,7 +30,7 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	.venv/bin/ruff format --check --quiet .
 	.venv/bin/mypy
 
-faults: packages $(STAMP)  ## prove that nothing breaks it: kills, errors, power cuts, hostile input, races; half an hour (PART=kill picks one)
+faults: packages $(STAMP)  ## prove that nothing breaks it: kills, errors, power cuts, hostile input, races; half an hour, goes on where it was interrupted (PART=kill picks one)
 	.venv/bin/python -m tests.faults $(PART)
 
 bench: bench/$(STAMP)  ## compare with other tools, half an hour: RUNS=5, ONLY=build,rebuild,dependency,wheels,install,source,wheel,durable,start
@@ -47,7 +47,7 @@ packages:
 	@.ci/packages
 
 clean:  ## remove .venv, caches of the tools, and what was built into artifacts/
-	rm -rf .venv bench/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv bench/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .faults
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find artifacts -mindepth 1 ! -name .gitkeep -delete
 

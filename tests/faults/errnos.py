@@ -29,8 +29,10 @@ def inject(workers: Pool, report: Report, names: tuple[str, ...], bounded: bool)
     A call that changes names fails, too, though it was made: the reply of a network file system was lost. And every read and write is short.
     """
     found = {name: answer for (_, name, _), answer in workers.each(("count", name, True) for name in names)}
-    jobs: list[Job] = []
+    groups: list[list[Job]] = []
     for name in names:
+        jobs: list[Job] = []
+        groups.append(jobs)
         numbered = list(enumerate(found[name]["calls"], 1))
         changing = [number for number, (_, cls) in numbered if cls == shim.CHANGES]
         reading = [number for number, (_, cls) in numbered if cls == shim.READS]
@@ -46,7 +48,7 @@ def inject(workers: Pool, report: Report, names: tuple[str, ...], bounded: bool)
     statuses: Counter[str] = Counter()
     done: Counter[str] = Counter()
     false = 0
-    for (_, name, mode, error, _), answer in workers.each(jobs):
+    for (_, name, mode, error, _), answer in workers.together(groups):
         for target, point in answer["points"].items():
             if not point["hit"]:
                 continue

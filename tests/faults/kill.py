@@ -28,14 +28,16 @@ def kill(workers: Pool, report: Report, names: tuple[str, ...], step: int) -> li
     Where several processes share the work, the one that makes the call is killed; then, again, all of them.
     """
     calls = {name: answer["calls"] for (_, name), answer in workers.each(("count", name) for name in names)}
-    jobs: list[Job] = []
+    groups: list[list[Job]] = []
     for name in names:
+        jobs: list[Job] = []
+        groups.append(jobs)
         changing = [number for number, (_, cls) in enumerate(calls[name], 1) if cls == shim.CHANGES][::step]
         report.detail("kill", calls={**_counts(report, "kill", "calls"), name: len(changing)})
         for mode in (shim.KILL, shim.KILL_GROUP) if name == "copied" else (shim.KILL,):
             jobs += [("points", name, mode, 0, changing[first : first + BATCH]) for first in range(0, len(changing), BATCH)]
     ways: dict[tuple[str, str], int] = {}
-    for (_, name, mode, _, _), answer in workers.each(jobs):
+    for (_, name, mode, _, _), answer in workers.together(groups):
         for target, found in answer["points"].items():
             if not found["hit"]:
                 continue
@@ -50,8 +52,10 @@ def kill(workers: Pool, report: Report, names: tuple[str, ...], step: int) -> li
 
 def double(workers: Pool, report: Report, states: list[tuple[str, str, int]], limit: int) -> None:
     """From each of ``states``: recovery is killed at each of its calls, and at each told of an error, which is another one each time."""
-    jobs = [("double", name, target, way, list(ERRNOS.values()), limit) for name, way, target in states]
-    for _, answer in workers.each(jobs):
+    groups: dict[str, list[Job]] = {}
+    for name, way, target in states:
+        groups.setdefault(name, []).append(("double", name, target, way, list(ERRNOS.values()), limit))
+    for _, answer in workers.together(groups.values()):
         report.count("double", answer["points"])
         for each in answer["wrong"]:
             report.violation("double", each)

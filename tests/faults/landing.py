@@ -52,7 +52,7 @@ class DiskBench(Bench):
         return Recording(self.top, before, after, (), 0, done.returncode, done.stdout + done.stderr)
 
 
-def landed(bounded: bool, report: Report, package: Path | None = None) -> None:
+def campaign(bounded: bool, report: Report) -> None:
     """Every set-up; bounded: one, and few cuts."""
     lacking = disk.usable()
     if lacking:
@@ -62,7 +62,7 @@ def landed(bounded: bool, report: Report, package: Path | None = None) -> None:
     plan = {"upgrade": 20} if bounded else {"upgrade": 70, "failing": 30, "rollback": 20}
     counts: dict[str, int] = {}
     for system in disk.FILE_SYSTEMS[: 1 if bounded else None]:
-        states, found = apart(lambda system=system: _try(system, plan, package))
+        states, found = apart(lambda system=system: _try(system, plan))
         counts.update({f"{system.name}, {name}": count for name, count in states.items()})
         report.count(ROW, sum(states.values()))
         for each in found:
@@ -70,13 +70,13 @@ def landed(bounded: bool, report: Report, package: Path | None = None) -> None:
     report.detail(ROW, states=counts)
 
 
-def _try(system: FileSystem, plan: dict[str, int], package: Path | None) -> tuple[dict[str, int], list[str]]:
+def _try(system: FileSystem, plan: dict[str, int]) -> tuple[dict[str, int], list[str]]:
     """Cuts of each scenario of ``plan``, at most so many; how many were tried, and what was wrong."""
     disk.private()
     counts: Counter[str] = Counter()
     found: list[str] = []
     with place() as directory:
-        bench = DiskBench(directory, Installer(package), system)
+        bench = DiskBench(directory, Installer(), system)
         every = runs(bench)
         for name, most in plan.items():
             run, seen = every[name](), set[int]()

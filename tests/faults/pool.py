@@ -1,4 +1,4 @@
-"""The processes of the campaign: as many as there are processors, each with a world of its own in memory. Jobs go to whoever is free."""
+"""The processes of the campaign: two for each processor, for they often wait, each with a world of its own in memory. Jobs go to whoever is free."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -33,16 +33,9 @@ class Pool:
         """Let whoever is free do one job. Raises ``RuntimeError`` when that ends it."""
         process = self._free.get()
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+            return _answer(process, job)
         finally:
             self._free.put(process)
-        if not line:
-            raise RuntimeError(f"a worker ended in the middle of {job}")
-        return json.loads(line)
 
     def each(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
         """Do them all, several at a time; each job with what came of it, in their order, as soon as that is known."""
@@ -52,6 +45,52 @@ class Pool:
                 yield from zip(waiting, threads.map(self.ask, waiting), strict=True)
             finally:
                 threads.shutdown(cancel_futures=True)
+
+    def together(self, groups: Iterable[Sequence[Job]]) -> Iterator[tuple[Job, Any]]:
+        """The same; all jobs of a group are one worker's, which has seen much of what it will see. What is known first comes first.
+
+        The largest group is begun first.
+        """
+        answers: queue.Queue[tuple[Job, Any] | BaseException | None] = queue.Queue()
+
+        def work(group: Sequence[Job]) -> None:
+            process = self._free.get()
+            try:
+                for job in group:
+                    answers.put((job, _answer(process, job)))
+                answers.put(None)
+            except BaseException as error:
+                answers.put(error)
+            finally:
+                self._free.put(process)
+
+        waiting = sorted(groups, key=len, reverse=True)
+        with ThreadPoolExecutor(self._free.qsize()) as threads:
+            try:
+                for group in waiting:
+                    threads.submit(work, group)
+                left = len(waiting)
+                while left:
+                    answer = answers.get()
+                    if isinstance(answer, BaseException):
+                        raise answer
+                    if answer is None:
+                        left -= 1
+                    else:
+                        yield answer
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+
+def _answer(process: subprocess.Popen[str], job: Job) -> Any:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(job) + "\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a worker ended in the middle of {job}")
+    return json.loads(line)
 
 
 @contextmanager
@@ -64,7 +103,7 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
         stack.callback(shutil.rmtree, top, ignore_errors=True)
         top.chmod(0o755)
         processes = []
-        for number in range(count or len(os.sched_getaffinity(0))):
+        for number in range(count or 2 * len(os.sched_getaffinity(0))):
             told = top / f"control-{number}"
             shim.Control(told, create=True)
             environment = {

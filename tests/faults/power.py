@@ -121,14 +121,6 @@ WHOLE, LOOK, QUICK = Chosen(32, 8, 2), Chosen(64, 40, 4), Chosen(1, 1, 0)
 
 
 def campaign(bounded: bool, report: Report) -> None:
-    """By the model, and on real file systems."""
-    from . import landing  # which uses this module
-
-    modelled(bounded, report)
-    landing.landed(bounded, report)
-
-
-def modelled(bounded: bool, report: Report) -> None:
     """All scenarios, and the recoveries of what they leave; bounded: some outcomes of two scenarios, and of one recovery."""
     states: dict[str, int] = {}
     kinds: set[str] = set()

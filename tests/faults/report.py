@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,34 @@ ROWS = (
 
 @dataclass
 class Report:
-    """Counts by row. A part adds to the rows that it is about; what it finds wrong is a violation, in words that say how to see it again."""
+    """Counts by row. A part adds to the rows that it is about; what it finds wrong is a violation, in words that say how to see it again.
+
+    ``seconds`` by part. ``redone``: parts that were run again of the same commit, and how many violations they had before. ``about``: what was tried,
+    and where. ``failed``: parts that did not come to their end.
+    """
 
     points: dict[str, int] = field(default_factory=dict)
     violations: dict[str, list[str]] = field(default_factory=dict)
     details: dict[str, dict[str, Value]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    redone: dict[str, int] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, reports: Iterable[Report], about: Mapping[str, str], failed: Iterable[str] = ()) -> Report:
+        """All parts in one."""
+        whole = cls(about=about, failed=sorted(failed))
+        for each in reports:
+            for row, points in each.points.items():
+                whole.count(row, points)
+            for row, words in each.violations.items():
+                whole.violations.setdefault(_known(row), []).extend(words)
+            for row, figures in each.details.items():
+                whole.detail(row, **figures)
+            whole.seconds.update(each.seconds)
+            whole.redone.update(each.redone)
+        return whole
 
     def count(self, row: str, points: int = 1) -> None:
         """``points`` more were tried."""
@@ -87,12 +109,26 @@ class Report:
                 "what": row.words,
                 "tried": self.points.get(row.key, 0),
                 "least": row.least,
-                "violations": len(self.violations.get(row.key, ())),
+                "violations": self.violations.get(row.key, []),
                 **({"details": self.details[row.key]} if row.key in self.details else {}),
             }
             for row in ROWS
         }
-        return {"rows": rows, "seconds": self.seconds}
+        return {"about": self.about, "rows": rows, "seconds": self.seconds, "redone": self.redone, "failed": self.failed}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Report:
+        """What ``to_json`` has made."""
+        rows = value["rows"]
+        return cls(
+            {key: row["tried"] for key, row in rows.items() if row["tried"]},
+            {key: row["violations"] for key, row in rows.items() if row["violations"]},
+            {key: row["details"] for key, row in rows.items() if "details" in row},
+            value["seconds"],
+            value["redone"],
+            value["about"],
+            value["failed"],
+        )
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n")
@@ -105,8 +141,11 @@ def page(text: str, figures: Mapping[str, Any]) -> str:
     """``text``, a page in Markdown, with the table of ``figures`` (what ``Report.to_json`` says) between its two marks."""
     rows = [row for each in ROWS if (row := figures["rows"].get(each.key)) and row["tried"]]
     lines = ["| | tried | at least | violations |", "|---|--:|--:|--:|"]
-    lines += [f"| {row['what']} | {_number(row['tried'])} | {_number(row['least'])} | {row['violations']} |" for row in rows]
-    lines += ["", f"It took {sum(figures['seconds'].values()) / 60:.0f} minutes."]
+    lines += [f"| {row['what']} | {_number(row['tried'])} | {_number(row['least'])} | {len(row['violations'])} |" for row in rows]
+    lines += ["", f"Tried was {', '.join(f'{what} {each}' for what, each in figures['about'].items())}."]
+    lines += [f"Seconds by part: {', '.join(f'{part} {seconds:.0f}' for part, seconds in sorted(figures['seconds'].items()))}."]
+    lines += [f"Run again of the same commit: {part}, which had {count} violations before." for part, count in sorted(figures["redone"].items())]
+    lines += [f"Not finished: {', '.join(figures['failed'])}."] if figures["failed"] else []
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not (begin and end):

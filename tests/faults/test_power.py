@@ -42,7 +42,7 @@ def test_cuts_by_the_model() -> None:
     """Whatever a cut of an upgrade, an activation or a recovery leaves: what is live is whole, recovery mends it, the next release installs."""
     needs_strace()
     report = Report()
-    power.modelled(True, report)
+    power.campaign(True, report)
     assert report.violations == {}
     assert report.points["power-logical"] > 100
 
@@ -54,7 +54,7 @@ def test_cuts_on_a_real_file_system() -> None:
     if lacking := disk.usable():
         pytest.skip(f"{lacking}: no file of this project can install that")
     report = Report()
-    landing.landed(True, report)
+    landing.campaign(True, report)
     assert report.violations == {}
     assert report.points["power-real"] > 10
 
