@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import ownership
 from .artifact import MAX_SIGNATURES
@@ -20,10 +20,13 @@ from .declared import COMMANDS, Service, fits
 from .errors import Problem, RefusedError
 from .floor import Floor
 from .manifest import Manifest
+from .records import NamedTuple
 from .who import printable
 
 MAX_BYTES = 1 << 20
-_REVOKED = re.compile(r"(?:sha256:)?[0-9a-f]{64}|[0-9]{14}-[0-9a-f]{12}")
+_REVOKED = re.compile(r"manifest:[0-9a-f]{64}|[0-9]{14}-[0-9a-f]{12}")
+_DIGEST = re.compile(r"(?:sha256:)?[0-9a-fA-F]{64}")  # of what, it does not say
+_KEY = re.compile(r"SHA256:.*|(?:sk-)?ssh-.*|AAAA.*")
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._@+-]+")
 _SECTION = re.compile(r"\[(?P<header>[^]]+)\]\s*(?:[#;].*)?$")
 _NO_DEFAULT = "\0"  # no section has that name: there is none from which others inherit
@@ -190,8 +193,18 @@ def _words(pattern: re.Pattern[str], what: str) -> Callable[[str], tuple[str, ..
 
 
 def _revoked(text: str) -> frozenset[str]:
-    words = _words(_REVOKED, "id of a release, nor the sha256 of its manifest")(text)
-    return frozenset(word[len("sha256:") :] if word.startswith("sha256:") else word for word in words)
+    words = text.replace(",", " ").split()
+    for word in words:
+        if _DIGEST.fullmatch(word):  # most often it is that of an artifact's file: nothing here would ever have it, and nothing be revoked
+            raise ValueError(
+                f"holds {word!r}, and not whose digest that is: write the release's id, or manifest: before the sha256 of its release.json "
+                "(tar xzOf ARTIFACT release/release.json | sha256sum). That of the whole file changes with each signature, and revokes nothing"
+            )
+        if _KEY.fullmatch(word):
+            raise ValueError(f"holds {word!r}, which looks like a key: those are revoked in the file that revocations names")
+        if not _REVOKED.fullmatch(word):
+            raise ValueError(f"holds {word!r}, which is no id of a release, nor manifest: and the sha256 of one's manifest")
+    return frozenset(word.rpartition(":")[2] for word in words)
 
 
 def _key(line: str) -> str:
