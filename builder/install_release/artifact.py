@@ -2,6 +2,8 @@
 
     gzip header | manifest | signatures … | installer | layers … | end | CRC-32, length
 
+A thin one has ``release/thin.json`` behind the signatures, which names layers that it leaves out: a host that has them lends them (``donors``).
+
 The manifest and the signatures lie in *stored* deflate blocks of one possible spelling: nothing is inflated before its
 digest was compared with the manifest, and no tar archive is parsed. docs/format.md is the specification.
 """
@@ -14,6 +16,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from . import manifest as contract
 from . import table as tables
@@ -22,11 +25,16 @@ from .errors import ArtifactError, Problem
 from .manifest import Layer, Manifest, Range
 from .table import Line, Segment
 
+if TYPE_CHECKING:
+    from .donors import Lender
+
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # RFC 1952: deflate, no flags, no time, unknown system
 TRAILER_BYTES = 8
 LAST_BLOCK = b"\x03\x00"  # RFC 1951, 3.2.6: empty. What inflates to its end with this behind it ended where a block does, on a whole byte
 MTIME = 315532800  # 1980-01-01: GNU tar warns of 0, and zip can't say anything earlier
 MANIFEST_PATH = "release/release.json"
+THIN_PATH = "release/thin.json"
+REMEDY = "Send the whole artifact."  # of a thin one that leaves out what a host can't make again
 MAX_SIGNATURE_BYTES = 64 << 10
 MAX_SIGNATURES = 16
 _BLOCK = 65535  # the longest stored block (RFC 1951, 3.2.4)
@@ -86,8 +94,13 @@ def inflate(data: bytes, size: int, where: str) -> bytes:
 class Artifact:
     """A release in one file. Nothing that reads it moves the descriptor's position: processes may share it.
 
-    ``manifest``, ``manifest_bytes`` (what a signature signs), ``id``, ``signatures`` (bytes, in order), ``size`` of the file.
+    ``manifest``, ``manifest_bytes`` (what a signature signs), ``id``, ``signatures`` (bytes, in order), ``size`` of the file, ``body``: where in it
+    the installer begins, ``tail``: what is from there to the trailer. ``left_out``: digests of layers that a thin one leaves out, whose tables and
+    files the ``lender`` has (``borrow``); none of a whole one, of which ``tail`` is what the manifest says.
     """
+
+    left_out: frozenset[str] = frozenset()
+    lender: Lender | None = None
 
     def __init__(self, fd: int, name: str) -> None:
         """Take over the descriptor of a regular file. Raises ``ArtifactError`` when the head isn't a release's."""
@@ -111,26 +124,46 @@ class Artifact:
         self.manifest_bytes, position = self._member(position, MANIFEST_PATH, contract.MAX_BYTES)
         self.manifest: Manifest = contract.parse(self.manifest_bytes)
         self.id = contract.release_id(self.manifest.commit_time, self.manifest_bytes)
-        self.body = self.size - TRAILER_BYTES - self.manifest.tail.bytes
-        if self.body < position:
-            what = f"is {self.size} bytes long, {position - self.body} too few"
-            raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
+        self.tail = self.manifest.tail
+        self.body = self.size - TRAILER_BYTES - self.tail.bytes
         signatures: list[bytes] = []
-        while position < self.body and len(signatures) < MAX_SIGNATURES:
-            signature, position = self._member(position, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
+        while (name := self._name(position)) != THIN_PATH and len(signatures) < MAX_SIGNATURES:
+            path = signature_path(len(signatures) + 1)
+            if position >= self.body and name != path:
+                break
+            signature, position = self._member(position, path, MAX_SIGNATURE_BYTES)
             signatures.append(signature)
         self.signatures: tuple[bytes, ...] = tuple(signatures)
+        self._thin = b""
+        self._gaps: tuple[tuple[int, int], ...] = ()
+        if name == THIN_PATH:
+            position = self._open_thin(position)
         if position != self.body:
-            what = f"is {self.size} bytes long, {self.body - position} too many"
+            many = f"{position - self.body} too few" if position > self.body else f"{self.body - position} too many"
+            what = f"is {self.size} bytes long, {many}"
             raise ArtifactError("the artifact is not whole", [Problem(self.name, what, "Copy it again, and compare its sha256.")])
         self._check_trailer()
 
+    def _open_thin(self, position: int) -> int:
+        """Read which layers were left out. Where that member ends."""
+        from . import thin  # only now: each start would pay for it
+
+        self._thin, position = self._member(position, THIN_PATH, thin.MAX_BYTES)
+        found = thin.parse(self._thin, self.manifest)
+        self.left_out, self.tail, self._gaps = found.left_out, found.tail, found.gaps
+        self.body = self.size - TRAILER_BYTES - self.tail.bytes
+        return position
+
+    def _name(self, position: int) -> str:
+        """The name of the stored member that may begin there."""
+        return self._pread(position + 5, 100).rstrip(b"\0").decode("latin-1")
+
     def _check_trailer(self) -> None:
-        head, tail = b"".join(self._head_members()), self.manifest.tail
-        crc = crc32_combine(zlib.crc32(head), tail.crc32, tail.size)
-        expected = crc.to_bytes(4, "little") + ((len(head) + tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
+        head = b"".join(self._head_members())
+        crc = crc32_combine(zlib.crc32(head), self.tail.crc32, self.tail.size)
+        expected = crc.to_bytes(4, "little") + ((len(head) + self.tail.size) & 0xFFFFFFFF).to_bytes(4, "little")
         if self._pread(self.size - TRAILER_BYTES, TRAILER_BYTES) != expected:
-            raise damaged(self.name, "ends in another checksum than its manifest says")
+            raise damaged(self.name, "ends in another checksum than its head says")
         self.read(self.manifest.end, where="end")  # nobody needs it: but a copy that differs there was not copied whole
 
     def _member(self, position: int, path: str, most: int) -> tuple[bytes, int]:
@@ -154,37 +187,68 @@ class Artifact:
             raise damaged(self.name, f"spells {path} in another way than a release does")
         return data, position + length
 
+    def borrow(self, root: str) -> None:
+        """What a thin one leaves out, the host at ``root`` shall lend."""
+        if self.left_out:
+            from .donors import Lender  # only now: each start would pay for it
+
+            self.lender = Lender(root, self.left_out)
+
     def read(self, span: Range | Segment, offset: int | None = None, where: str = "") -> bytes:
-        """The compressed bytes of a range, read once, their digest compared. ``offset`` counts from the end of the signatures."""
+        """The compressed bytes of a range, read once, their digest compared. ``offset`` counts from the end of the signatures of a whole artifact."""
         start = span.offset if isinstance(span, Range) else offset
         assert start is not None
-        data = self._pread(self.body + start, span.bytes)
+        data = self._pread(self._place(start, where), span.bytes)
         self._compare(data, span, start, where)
         return data
 
     def read_into(self, buffer: memoryview, segment: Segment, offset: int, where: str) -> None:
         """Like ``read``, into a buffer of the segment's length."""
-        done = 0
-        while done < len(buffer) and (count := os.preadv(self._fd, [buffer[done:]], self.body + offset + done)):
+        done, place = 0, self._place(offset, where)
+        while done < len(buffer) and (count := os.preadv(self._fd, [buffer[done:]], place + done)):
             done += count
         self._compare(buffer[:done], segment, offset, where)
 
+    def _place(self, offset: int, where: str) -> int:
+        """Where in the file lies what lies at ``offset`` of a whole artifact."""
+        place = self.body + offset
+        for begin, end in self._gaps:
+            if offset < begin:
+                break
+            if offset < end:
+                raise lacking(where or self.name, "was left out of this thin artifact.")
+            place -= end - begin
+        return place
+
     def _compare(self, data: bytes | memoryview, span: Range | Segment, start: int, where: str) -> None:
         if len(data) != span.bytes or hashlib.sha256(data).hexdigest() != span.sha256:
-            first = self.body + start
+            first = self._place(start, where)
             raise damaged(where or self.name, f"differs from its digest (bytes {first} to {first + span.bytes} of {self.name})")
 
     def segment(self, segment: Segment, offset: int, where: str) -> bytes:
         """One segment of a layer, inflated. ``offset`` is where it begins, counted from the end of the signatures."""
         return inflate(self.read(segment, offset, where), segment.size, where)
 
+    def has_table(self, layer: Layer) -> bool:
+        """Whether a layer's table can be had."""
+        return layer.digest not in self.left_out or (self.lender is not None and self.lender.table(layer) is not None)
+
+    def packed_table(self, layer: Layer) -> bytes:
+        """A layer's table of contents, compressed, its digest compared. The table of a layer that was left out is the lender's."""
+        if layer.digest not in self.left_out:
+            return self.read(layer.table, where=layer.name)
+        data = self.lender.table(layer) if self.lender else None
+        if data is None or hashlib.sha256(data).hexdigest() != layer.digest:
+            raise lacking(layer.name, "was left out of this thin artifact, and nothing here has it.")
+        return data
+
     def table(self, layer: Layer) -> Iterator[Line]:
         """The lines of a layer's table of contents, as a stream: the table is never held inflated."""
-        return tables.parse(table_blocks(self.read(layer.table, where=layer.name), layer), layer.top, layer.name, layer.files)
+        return tables.parse(table_blocks(self.packed_table(layer), layer), layer.top, layer.name, layer.files)
 
     def table_lines(self, layer: Layer) -> Iterator[bytes]:
         """The table's lines as they are written, without their line feeds."""
-        for block in table_blocks(self.read(layer.table, where=layer.name), layer):
+        for block in table_blocks(self.packed_table(layer), layer):
             yield from block.split(b"\n")
 
     def sha256(self) -> str:
@@ -201,6 +265,8 @@ class Artifact:
         yield member(MANIFEST_PATH, self.manifest_bytes)
         for number, data in enumerate(self.signatures, 1):
             yield member(signature_path(number), data)
+        if self._thin:
+            yield member(THIN_PATH, self._thin)
 
     def _pread(self, position: int, count: int) -> bytes:
         pieces = []
@@ -294,3 +360,8 @@ def _inflate_stream(data: bytes, size: int, where: str) -> Iterator[bytes]:
 def damaged(where: str, what: str) -> ArtifactError:
     """What is raised for bytes that are not those of the build."""
     return ArtifactError("the artifact is damaged", [Problem(where, what, "Copy it again, and compare its sha256.")])
+
+
+def lacking(where: str, what: str) -> ArtifactError:
+    """What is raised for what a thin artifact leaves out and this host does not have."""
+    return ArtifactError("a thin artifact is not enough here", [Problem(where, what, REMEDY)])

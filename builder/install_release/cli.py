@@ -222,7 +222,7 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
     root = _root(options) or head.manifest.root
     if not os.path.isdir(os.path.join(root, ".install")):  # a first installation: refuse before anything is made
         order = _order(options, root, "install")
-        release.check_head(head.manifest, head.id, _trusted(head, order), order, options.python)
+        release.check_head(head.manifest, head.id, _trusted(head, order), order, options.python, head.lender(root))
     else:
         _insist(options, head)
     with Host.create(root) as host:
@@ -234,7 +234,7 @@ def _opened(options: argparse.Namespace, name: str) -> Iterator[Artifact]:
 def _compare_digest(name: str, found: str, expected: str) -> None:
     if found != expected.lower():
         what = f"{name} has sha256 {found}, expected {expected or 'nothing: --expect-sha256 has an empty value'}."
-        remedy = "Copy it again, or ask where the expected digest comes from."
+        remedy = "Copy it again, or ask where the expected digest comes from. (A thin artifact has another one than the whole.)"
         raise errors.ArtifactError("this is another artifact", [Problem("sha256", what, remedy)])
 
 
@@ -250,19 +250,21 @@ def _plan(options: argparse.Namespace) -> int:
             _compare_digest(spool.NAME, found, options.expect_sha256)
         manifest, wanted, more, etc = head.manifest, head.id, tuple[Problem, ...](), None
         order = _order(options, _root(options) or manifest.root, "plan")
-        trusted = _trusted(head, order)
+        trusted, lender = _trusted(head, order), head.lender(order.root)
     else:
         with open_artifact(options.artifact) as artifact:
             if options.expect_sha256 is not None:
                 _compare_digest(artifact.name, artifact.sha256(), options.expect_sha256)
             manifest, wanted = artifact.manifest, artifact.id
             order = _order(options, _root(options) or manifest.root, "plan")
-            trusted = _trusted(artifact, order)
+            artifact.borrow(order.root)
+            trusted, lender = _trusted(artifact, order), artifact.lender
             more, etc = (), None
             if not release.judged(trusted, manifest, wanted, order).problems:  # else nothing more of it is read
                 more, etc = stage.conflicts(artifact), overlay.rendered(artifact, order.root)
     activate = not options.no_activate
-    return _show(options, *release.propose(manifest, wanted, order, etc, trusted, python=options.python, activate=activate, more=more))
+    proposed = release.propose(manifest, wanted, order, etc, trusted, python=options.python, activate=activate, more=more, lender=lender)
+    return _show(options, *proposed)
 
 
 def _trusted(head: Artifact | spool.Head, order: Order) -> Trust:
@@ -381,6 +383,15 @@ def _config_diff(options: argparse.Namespace) -> int:
     return RefusedError.status if problems else 0
 
 
+def _have(options: argparse.Namespace) -> int:
+    """Of a root that is not there yet, nothing: whoever asks wants to send something."""
+    from . import have
+
+    found = have.gather(_known_root(options))
+    _say(options, have.to_text(found), have.to_json(found))
+    return 0
+
+
 def _prune(options: argparse.Namespace) -> int:
     if options.plan:
         proposal, due = release.propose_prune(_order(options, _known_root(options), "plan"))
@@ -458,6 +469,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
     "unpin": (_mark("unpinned"), "let a release be pruned again", (*_CHANGING, _ID)),
     "mark-bad": (_mark("bad"), "never roll back to a release", (*_CHANGING, _ID)),
     "prune": (_prune, "remove releases and environments that need not stay", (*_CHANGING, _PLAN)),
+    "have": (_have, "the layers that need not be sent to this host again: build-release thin leaves them out", ()),
     "bootstrap": (
         _bootstrap,
         "write the script by which an administrator sets a host up, once",
@@ -475,7 +487,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[Calla
         (*_CHANGING, _argument("--boot", action="store_true", help="only links and files: before the services are started")),
     ),
 }
-_READING = ("status", "log", "verify", "config-diff", "bootstrap", "doctor")
+_READING = ("status", "log", "verify", "config-diff", "have", "bootstrap", "doctor")
 
 
 def _refuse_root(options: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from . import child, durable, host, inventory, kept, pin, prune
@@ -170,24 +169,6 @@ def _parse(data: bytes) -> tuple[dict[str, Any], Iterator[Entry]]:
     return head, (inventory.from_json(json.loads(line.rstrip(b","))) for line in lines[:-2])
 
 
-@contextmanager
-def _donors(root: Host) -> Iterator[dict[str, int]]:
-    """The complete environments of this host, by the digest of each layer in them: what they have need not be inflated again."""
-    found: dict[str, int] = {}
-    with ExitStack() as opened:
-        for name in filter(root.has_environment, root.environments()):
-            try:
-                with root.directory(host.ENV_TABLES) as tables:
-                    table = os.open(f"{name}.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=tables)
-                with os.fdopen(table, "rb") as file:
-                    head = json.loads(file.readline(8 << 20) + b"]}")
-                there = opened.enter_context(root.directory(host.ENVS, name))
-                found.update((layer["table"]["sha256"], there) for layer in head["layers"])
-            except (OSError, ValueError, KeyError, TypeError, RecursionError, DamagedError):
-                continue  # it helps nobody, and verify tells
-        yield found
-
-
 def skeleton(fd: int, interpreter: Interpreter) -> list[Entry]:
     """Make in the directory ``fd`` what turns it into a virtual environment of ``interpreter``: links, ``pyvenv.cfg`` and the pin. What it made."""
     site = f"lib/{'pypy' if interpreter.implementation == 'pypy' else 'python'}{interpreter.python}/site-packages"
@@ -240,12 +221,15 @@ class _Making:
 
     def venv(self) -> tuple[Entry, ...]:
         """Unpacked into a stage, completed, synced, and published by a rename: its scripts find their interpreter beside themselves."""
+        from . import donors  # only now: each start would pay for it
+
         layers = env_layers(self.artifact.manifest)
+        lent = self.artifact.lender.chosen(layers) if self.artifact.lender else ()
         with self.root.directory(host.STAGING) as staging:
             durable.make_dir(staging, self.stage)
             with _opened(staging, self.stage) as stage:
-                with _donors(self.root) as donors:
-                    unpack(self.artifact, layers, Destination(stage, strip=True), donors=donors)
+                with donors.opened(self.root, (*donors.environments(self.root), *lent)) as there:
+                    unpack(self.artifact, layers, Destination(stage, strip=True), donors=there)
                 try:
                     entries = [*skeleton(stage, self.interpreter), *kept.keep(stage, self.artifact, layers)]
                 except FileExistsError as error:

@@ -6,12 +6,15 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import bin_run, environment, host, interpreter
 from .errors import DamagedError, Problem
 from .interpreter import Search
 from .manifest import Manifest
+
+if TYPE_CHECKING:
+    from .donors import Lender
 
 _ADMIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # where a daemon's command is that an ordinary user's PATH misses
 _PARTS = (host.RELEASES, host.ENVS, host.STATE, host.STAGING, host.ENV_TABLES, host.BIN)
@@ -32,7 +35,8 @@ class Facts(NamedTuple):
     ``trusted``: the users who may own them. ``unwritable``, ``not_directories``, ``foreign`` (on another file system): paths. ``pointers``: what
     is wrong with ``current``, or with what it leads to. ``free_inodes`` is None where there is no limit. ``env_key``: of the environment that the
     release will have, ``env_here``: it is there. ``shared``: path → file, dir, other. ``variables``: those of ``shared/env``, None when there is
-    none. ``commands``: those of the required ones that were found.
+    none. ``commands``: those of the required ones that were found. ``lacking``: layers that a thin artifact leaves out and that are not here, each
+    with what is wrong with the one that is ("": there is none).
     """
 
     search: Search
@@ -55,10 +59,14 @@ class Facts(NamedTuple):
     variables_mode: int
     variables_problem: str
     commands: frozenset[str]
+    lacking: tuple[tuple[str, str], ...] = ()
 
 
-def gather(manifest: Manifest, release: str, root: str, python: str | None = None) -> Facts:
-    """Look at this host, for the release with the id ``release``, to be installed in ``root``. Changes nothing; runs interpreters."""
+def gather(manifest: Manifest, release: str, root: str, python: str | None = None, lender: Lender | None = None) -> Facts:
+    """Look at this host, for the release with the id ``release``, to be installed in ``root``. Changes nothing; runs interpreters.
+
+    ``lender``: of what a thin artifact leaves out.
+    """
     search = interpreter.find(manifest.target, python)
     root = os.path.realpath(root)
     standing = next(path for path in _upwards(root) if os.path.isdir(path))  # the root, or what it will be made in
@@ -95,6 +103,7 @@ def gather(manifest: Manifest, release: str, root: str, python: str | None = Non
         variables_mode=mode,
         variables_problem=problem,
         commands=frozenset(filter(_on_path, manifest.requires.commands)),
+        lacking=lender.lacking(manifest, env_here, release_here) if lender else (),
     )
 
 

@@ -23,7 +23,7 @@ def keep(directory: int, artifact: Artifact, layers: Iterable[Layer]) -> list[En
     there = durable.open_dir(directory, TABLES)
     try:
         for layer in layers:
-            data = artifact.read(layer.table, where=layer.name)
+            data = artifact.packed_table(layer)
             durable.create_file(there, layer.name, data)
             made.append(Entry(f"{TABLES}/{layer.name}", "file", "644", len(data), layer.digest))
     finally:
@@ -31,12 +31,18 @@ def keep(directory: int, artifact: Artifact, layers: Iterable[Layer]) -> list[En
     return made
 
 
-def entries(host: Host, directory: str, layer: Layer) -> Iterator[Entry]:
-    """What ``layer`` put into ``directory`` (relative to the root), by its own table. Raises ``DamagedError`` when that is not the layer's."""
+def packed(host: Host, directory: str, layer: Layer) -> bytes:
+    """The table of ``layer`` as it was kept in ``directory`` (relative to the root). Raises ``DamagedError`` when it is not the layer's."""
     data = host.read(directory, TABLES, layer.name, most=layer.table.bytes)
     if data is None or hashlib.sha256(data).hexdigest() != layer.digest:
         what = "is missing." if data is None else "is not the table that the manifest names."
         raise DamagedError("a table of contents is damaged", [Problem(host.path(directory, TABLES, layer.name), what)])
+    return data
+
+
+def entries(host: Host, directory: str, layer: Layer) -> Iterator[Entry]:
+    """What ``layer`` put into ``directory``, by its own table. Raises ``DamagedError`` when that is not the layer's."""
+    data = packed(host, directory, layer)
     for line in tables.parse(artifacts.table_blocks(data, layer), layer.top, layer.name, layer.files):
         if not isinstance(line, Segment):
             yield Entry(line.path, line.type, line.mode, line.size, line.sha256, target=line.target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import __version__
+from .artifact import REMEDY
 from .errors import Problem
 from .facts import Directory, Facts
 from .interpreter import mismatches
@@ -30,6 +31,7 @@ def refusals(facts: Facts, manifest: Manifest) -> tuple[Problem, ...]:
         *untrusted(facts.ancestors, facts.trusted),
         *facts.pointers,
         *_room(facts, manifest),
+        *left_out(facts.lacking),
         *_shared(facts, manifest),
         *_variables(facts, manifest),
         *(
@@ -38,6 +40,11 @@ def refusals(facts: Facts, manifest: Manifest) -> tuple[Problem, ...]:
             if command not in facts.commands
         ),
     )
+
+
+def left_out(lacking: Iterable[tuple[str, str]]) -> tuple[Problem, ...]:
+    """What to say of layers (names, each with what is wrong with what is here of it) that a thin artifact leaves out, and that this host lacks."""
+    return tuple(Problem(name, f"was left out of this thin artifact, and {why or 'nothing here has it.'}", REMEDY) for name, why in lacking)
 
 
 def warnings(facts: Facts, manifest: Manifest) -> tuple[Problem, ...]:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import (
     durable,
@@ -31,7 +31,7 @@ from . import (
     trust,
     verify,
 )
-from .artifact import Artifact
+from .artifact import REMEDY, Artifact
 from .errors import DamagedError, DegradedError, InstallError, Problem, RefusedError, RolledBackError
 from .flip import Switch
 from .history import Event, History
@@ -46,6 +46,9 @@ from .serving import Side
 from .stage import Staging
 from .trust import By, Judgement, Trust
 from .version import older
+
+if TYPE_CHECKING:
+    from .donors import Lender
 
 
 class Order(NamedTuple):
@@ -151,10 +154,11 @@ def _note(order: Order) -> Callable[[Recovered], None]:
 def install(artifact: Artifact, order: Order, *, python: str | None = None, activate: bool = True) -> Outcome:
     """Check, unpack, publish and activate a release. Raises an ``InstallError``; what was live is then live, or the error says otherwise."""
     clock = _Clock()
+    artifact.borrow(order.root)
     trusted = _trusted(artifact, order)
     before = _prepare(order)
     if untrusted := judged(trusted, artifact.manifest, artifact.id, order).problems:
-        check(artifact.manifest, artifact.id, order, python, untrusted)  # raises; nothing else of the artifact is read
+        check(artifact.manifest, artifact.id, order, python, untrusted, artifact.lender)  # raises; nothing else of the artifact is read
     for warning in trusted.warnings:
         order.note(f"note: {warning}")
     if before == artifact.id:
@@ -165,13 +169,15 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
                 return _already(host, artifact.id, clock.lap("preflight"))
     wanted = overlay.rendered(artifact, order.root)
     against = _intent(artifact.manifest, artifact.id, order, wanted).refusals if activate else wanted.problems
-    chosen = check(artifact.manifest, artifact.id, order, python, (*stage.conflicts(artifact), *against))
+    chosen = check(artifact.manifest, artifact.id, order, python, (*stage.conflicts(artifact), *against), artifact.lender)
     clock.lap("preflight")
     with changing(order, create=True) as host:
+        if artifact.lender:
+            _insist(host, artifact, chosen)
         if (lost := _lost_environment(host, artifact.id)) and lost == environment.place(artifact.manifest, host, chosen, artifact.id):
             order.note(f"note: the environment of {artifact.id} was gone, and is made again")
             environment.make(artifact, host, chosen)
-        before, there = host.current() or "", _is_whole(host, artifact.id)
+        before, there = host.current() or "", _is_whole(host, artifact)
         made = None if there else _stage(host, artifact, _staging(host, artifact, chosen, wanted, trusted), order, clock)
         _record(host, artifact.id, order)
         if not activate or (there and before == artifact.id):  # live already: another installer was quicker
@@ -208,12 +214,13 @@ def propose(
     python: str | None = None,
     activate: bool = True,
     more: Problems = (),
+    lender: Lender | None = None,
 ) -> tuple[Plan, tuple[str, ...]]:
     """What ``install`` would do, and what recovery would do before it. Changes nothing.
 
-    ``wanted``: its etc/, as it would be rendered here; None where only the manifest is known.
+    ``wanted``: its etc/, as it would be rendered here; None where only the manifest is known. ``lender``: of what a thin artifact leaves out.
     """
-    found = facts.gather(manifest, release, order.root, python)
+    found = facts.gather(manifest, release, order.root, python, lender)
     live, due = None, tuple[str, ...]()
     if os.access(os.path.join(order.root, STATE), os.R_OK | os.X_OK):
         with Host(order.root) as host:
@@ -332,14 +339,16 @@ def recover_now(order: Order, *, boot: bool = False) -> tuple[str, ...]:
     return tuple(done for each in found for done in each.done)
 
 
-def check_head(manifest: Manifest, release: str, trusted: Trust, order: Order, python: str | None) -> None:
+def check_head(manifest: Manifest, release: str, trusted: Trust, order: Order, python: str | None, lender: Lender | None = None) -> None:
     """The preflight of what has begun to arrive: its manifest and signatures, and nothing else yet. Raises ``RefusedError``."""
-    check(manifest, release, order, python, judged(trusted, manifest, release, order).problems)
+    check(manifest, release, order, python, judged(trusted, manifest, release, order).problems, lender)
 
 
-def check(manifest: Manifest, release: str, order: Order, python: str | None, more: tuple[Problem, ...] = ()) -> Interpreter:
+def check(
+    manifest: Manifest, release: str, order: Order, python: str | None, more: tuple[Problem, ...] = (), lender: Lender | None = None
+) -> Interpreter:
     """The preflight: every reason against this release on this host (``more``: those found elsewhere), raised together; or its interpreter."""
-    found = facts.gather(manifest, release, order.root, python)
+    found = facts.gather(manifest, release, order.root, python, lender)
     problems = (*preflight.refusals(found, manifest), *more)
     if problems or found.search.interpreter is None:
         raise RefusedError("refused before anything was changed", problems)
@@ -589,14 +598,26 @@ def _other_values(host: Host, artifact: Artifact) -> tuple[str, ...]:
     return (f"note: {values} has changed what etc/{differ[0]} says since it was installed: that takes effect with the next release",)
 
 
-def _is_whole(host: Host, release: str) -> bool:
+def _insist(host: Host, artifact: Artifact, chosen: Interpreter) -> None:
+    """What a thin artifact leaves out is still here, now that nobody else can prune it. Raises ``RefusedError``."""
+    env_here = host.has_environment(environment.place(artifact.manifest, host, chosen, artifact.id))
+    lacking = artifact.lender.lacking(artifact.manifest, env_here, host.has_release(artifact.id)) if artifact.lender else ()
+    if lacking:
+        raise RefusedError("refused before anything was changed", preflight.left_out(lacking))
+
+
+def _is_whole(host: Host, artifact: Artifact) -> bool:
     """Whether a release is installed and exactly what its artifact says. A damaged one that nobody uses is taken away, to be made again."""
+    release = artifact.id
     if not host.has_release(release):
         return False
     verdict = verify.verify(host, release)
     if verdict.good:
         return True
     hurt = [each.path for each in verdict.differences]
+    if artifact.left_out:  # what it lacks may be in what would be taken away
+        what = f"is here, and differs from what was installed ({hurt[0]} and {len(hurt) - 1} more): it is made again from all of its artifact."
+        raise RefusedError("a thin artifact is not enough here", [Problem(host.path(RELEASES, release), what, REMEDY)])
     env_hurt = verdict.env if any(path.startswith(f"{ENVS}/{verdict.env}") for path in hurt) else ""
     others = [each for each in prune.environment_users(host).get(env_hurt, ()) if each == host.current() or host.leased(each)]
     if host.leased(release) or others:

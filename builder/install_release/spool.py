@@ -9,63 +9,84 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import manifest as contract
-from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, TRAILER_BYTES, padded, signature_path, tar_header
+from . import thin
+from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, THIN_PATH, TRAILER_BYTES, padded, signature_path, tar_header
 from .errors import ArtifactError, Problem
 from .host import STAGING, Host
 from .manifest import Manifest
 
+if TYPE_CHECKING:
+    from .donors import Lender
+
 NAME = "standard input"
 _BLOCK = 65535
+_BEGIN = 5 + 512  # bytes: those of a stored block, and a tar header
 _STEP = 1 << 20
 _SIGNATURE_ROOM = 2 * MAX_SIGNATURE_BYTES * MAX_SIGNATURES  # with their headers and padding
 
 
 class Head(NamedTuple):
-    """The first bytes of a stream, and manifest and signatures that they hold. Nothing is trusted yet: ``Artifact`` reads it again, strictly."""
+    """The first bytes of a stream, and manifest and signatures that they hold. Nothing is trusted yet: ``Artifact`` reads it again, strictly.
+
+    ``thin``: which layers are left out, as it says so itself; nothing of a whole artifact.
+    """
 
     data: bytes
     manifest: Manifest
     id: str
     manifest_bytes: bytes
     signatures: tuple[bytes, ...]
+    thin: bytes = b""
+
+    def lender(self, root: str) -> Lender | None:
+        """Of what is left out, the host at ``root``. Raises ``ArtifactError``."""
+        if not self.thin:
+            return None
+        from . import donors  # only now: each start would pay for it
+
+        return donors.Lender(root, thin.parse(self.thin, self.manifest).left_out)
 
 
 def read_head(read: Callable[[int], bytes]) -> Head:
-    """Read from a stream up to the end of the signatures, and a little further. Raises ``ArtifactError``."""
-    start = _exactly(read, len(GZIP_HEADER))
-    data, member = start, None
-    if start == GZIP_HEADER:
-        data, member = _member(start, read, MANIFEST_PATH, contract.MAX_BYTES)
+    """Read from a stream up to the installer, and a little further. Raises ``ArtifactError``."""
+    data = _exactly(read, len(GZIP_HEADER))
+    begin = _exactly(read, _BEGIN) if data == GZIP_HEADER else b""
+    stored, member = _member(begin, read, MANIFEST_PATH, contract.MAX_BYTES)
     if member is None:
         remedy = "Was it piped whole, and made by build-release?"
         raise ArtifactError("this is no release", [Problem(NAME, "does not begin as a release does.", remedy)])
     manifest = contract.parse(member)
-    signatures: list[bytes] = []
+    pieces, signatures = [data, stored], list[bytes]()
+    begin = _exactly(read, _BEGIN)
     while len(signatures) < MAX_SIGNATURES:
-        data, signature = _member(data, read, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
+        stored, signature = _member(begin, read, signature_path(len(signatures) + 1), MAX_SIGNATURE_BYTES)
         if signature is None:
             break
         signatures.append(signature)
-    return Head(data, manifest, contract.release_id(manifest.commit_time, member), member, tuple(signatures))
+        pieces.append(stored)
+        begin = _exactly(read, _BEGIN)
+    stored, left_out = _member(begin, read, THIN_PATH, thin.MAX_BYTES)
+    pieces.append(stored)
+    identity = contract.release_id(manifest.commit_time, member)
+    return Head(b"".join(pieces), manifest, identity, member, tuple(signatures), left_out or b"")
 
 
-def _member(data: bytes, read: Callable[[int], bytes], path: str, most: int) -> tuple[bytes, bytes | None]:
-    """What was read with what comes next, and the contents of that when it is the stored member ``path``; else None."""
-    begin = _exactly(read, 5 + 512)
+def _member(begin: bytes, read: Callable[[int], bytes], path: str, most: int) -> tuple[bytes, bytes | None]:
+    """What begins with ``begin``, read to its end, and its contents, when that is the stored member ``path``; else ``begin`` and None."""
     header = begin[5:]
     try:
         size = int(header[124:135], 8)
     except ValueError:
         size = -1
     if not 0 <= size <= most or header != tar_header(path.encode("ascii"), size):
-        return data + begin, None
+        return begin, None
     total = 512 + padded(size)
     stored = begin + _exactly(read, total + 5 * -(-total // _BLOCK) - len(begin))
     payload = b"".join(stored[start + 5 : start + 5 + _BLOCK] for start in range(0, len(stored), _BLOCK + 5))
-    return data + stored, payload[512 : 512 + size]
+    return stored, payload[512 : 512 + size]
 
 
 def copy(head: Head, read: Callable[[int], bytes], host: Host) -> int:

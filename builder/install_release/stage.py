@@ -50,7 +50,7 @@ def conflicts(artifact: Artifact) -> tuple[Problem, ...]:
     twice = sorted({path for path in linked if linked.count(path) > 1})
     problems += [Problem("shared", f"{path} is declared twice.", "Declare it once.") for path in twice]
     for layer in release_layers(artifact.manifest):
-        if layer.kind == "src" and linked:
+        if layer.kind == "src" and linked and artifact.has_table(layer):  # of one that is lacking the preflight tells
             entries = (line for line in artifact.table(layer) if not isinstance(line, Segment))
             problems += _tracked(entries, linked)
     return tuple(problems)
@@ -92,7 +92,7 @@ def publish(host: Host, artifact: Artifact, staging: Staging) -> str:
         durable.make_dir(stages, staging.tx)
         try:
             with host.directory(STAGING, staging.tx) as stage:
-                record = _fill(stage, artifact, staging, _readers(host))
+                record = _fill(stage, artifact, staging, host)
                 durable.sync_tree(stage)
             with host.directory(RELEASES) as releases:
                 durable.publish(stages, staging.tx, releases, artifact.id)
@@ -127,9 +127,20 @@ def _readers(host: Host) -> int:
     return group if group in os.getgroups() else -1
 
 
-def _fill(stage: int, artifact: Artifact, staging: Staging, readers: int) -> str:
-    manifest = artifact.manifest
-    unpack(artifact, release_layers(manifest), Destination(stage))
+def _unpack(stage: int, artifact: Artifact, host: Host) -> None:
+    layers = release_layers(artifact.manifest)
+    if artifact.lender is None:
+        unpack(artifact, layers, Destination(stage))
+        return
+    from . import donors  # only now: each start would pay for it
+
+    with donors.opened(host, artifact.lender.chosen(layers)) as there:
+        unpack(artifact, layers, Destination(stage), donors=there)
+
+
+def _fill(stage: int, artifact: Artifact, staging: Staging, host: Host) -> str:
+    manifest, readers = artifact.manifest, _readers(host)
+    _unpack(stage, artifact, host)
     made = _Made(stage)
     made.file(RELEASE_JSON, artifact.manifest_bytes)
     made.file("REVISION", f"{manifest.commit}\n".encode("ascii"))

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from . import workers
-from .artifact import Artifact
+from .artifact import Artifact, lacking
 from .errors import ArtifactError, Problem
 from .manifest import Layer
 from .segments import Reader
@@ -87,8 +87,11 @@ def groups(artifact: Artifact, layer: Layer, place: Callable[[Entry], None]) -> 
 
 
 def _settle(artifact: Artifact, layer: Layer, group: Group, others: Sequence[Entry], place: Callable[[Entry], None]) -> None:
-    """Directories take longer to make, and to remove, than to list: where there are many, the segments that they are said to lie in come first."""
-    if len(others) > _MANY:
+    """Directories take longer to make, and to remove, than to list: where there are many, the segments that they are said to lie in come first.
+
+    (Of a layer that a thin artifact leaves out they were read when it was unpacked here.)
+    """
+    if len(others) > _MANY and layer.digest not in artifact.left_out:
         reader = Reader(artifact)
         reader.begin(group.segments, group.offset, layer.name)
         reader.finish()
@@ -149,7 +152,7 @@ def unpack(
     """Write ``layers`` below ``to``. Modes are exact whatever the umask.
 
     ``donors``: by the digest of a layer, the descriptor of a directory that has it unpacked, in the same places. What it lacks, or holds
-    otherwise, is inflated instead. ``processes``: how many share the work, else as many as are worth their while.
+    otherwise, is inflated instead, if it is there. ``processes``: how many share the work, else as many as are worth their while.
     Raises ``ArtifactError`` for what the artifact says wrongly, ``OSError`` for what the disk says, ``RolledBackError`` for a process that was
     killed; what was written stays.
     """
@@ -204,10 +207,13 @@ class _Unpacking:
                 continue
             self.check()
             self.reader.begin(group.segments, group.offset, layer.name)
-            inflated = not group.files  # headers alone: that they are there is not known before they are read
+            left_out = layer.digest in self.artifact.left_out
+            inflated = not group.files and not left_out  # headers alone: that they are there is not known before they are read
             for entry in group.files:
                 parent, _, name = entry.path[skip:].rpartition("/")
                 if donor is None or not self.copied(donor, parent, name, entry):
+                    if left_out:
+                        raise lacking(layer.name, f"was left out of this thin artifact, and {entry.path} is not here as it was unpacked.")
                     self.write(parent, name, entry)
                     inflated = True
             if inflated:
