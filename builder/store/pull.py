@@ -26,8 +26,9 @@ from .local import Here
 from .tally import Tally
 
 WORKERS = 8
-_CHUNK = 8 << 20  # bytes that are asked for at once
-_STEP = 1 << 20
+_LEAST_ASKED, _MOST_ASKED = 8 << 20, 32 << 20  # bytes of a request: each costs some milliseconds of processor, and few requests are few connections
+_NOTED = 8 << 20  # bytes that have arrived after which the journal says so: what a kill can cost, for each request
+_STEP = 256 << 10  # stays in a processor's cache between the network, the file and the hash
 _SYNCED = 256 << 20  # bytes after which what has arrived is written to the disk
 _Span = tuple[int, int]
 
@@ -149,6 +150,7 @@ class _Assembly:
         self._key = release_key(manifest.name, identity, "release.tgz")
         self._plain_head, self._head = head(data), head(data, signatures)
         self._plain_trailer, self._trailer = trailer(manifest, data), trailer(manifest, data, signatures)
+        self._asked = min(max(manifest.tail.bytes // WORKERS, _LEAST_ASKED), _MOST_ASKED)
 
     def run(self, here: dict[str, Here], stated: str) -> None:
         """Raises ``ChecksumError`` when the store's bytes are not those that it states."""
@@ -194,12 +196,12 @@ class _Assembly:
             if not found:
                 missing = (missing[0], missing[1] + region.length) if missing else (region.offset, region.length)
                 continue
-            yield from _cut(missing, done)
+            yield from _cut(missing, done, self._asked)
             missing = None
-            for start in range(0, region.length, _CHUNK):
-                length = min(_CHUNK, region.length - start)
+            for start in range(0, region.length, self._asked):
+                length = min(self._asked, region.length - start)
                 yield _Chunk(region.offset + start, length, found.part(start, length))
-        yield from _cut(missing, done)
+        yield from _cut(missing, done, self._asked)
 
     def _assemble(self, chunks: Sequence[_Chunk]) -> str:
         """Fill the body; the SHA-256 of what the store calls release.tgz. Hashed in order, while what follows arrives."""
@@ -239,16 +241,18 @@ class _Assembly:
                 position += len(data)
             self._moved("local", chunk.length)
             return
-        position = chunk.offset
+        position = noted = chunk.offset
         for data in self._store.read(self._key, len(self._plain_head) + chunk.offset, chunk.length):
             _write_at(self._work.file, data, len(self._head) + position)
             position += len(data)
             self._moved("read", len(data))
-        _write(self._work.journal, b"%d %d\n" % (chunk.offset, chunk.length))
+            if position - noted >= _NOTED or position == chunk.offset + chunk.length:
+                _write(self._work.journal, b"%d %d\n" % (noted, position - noted))
+                noted = position
 
 
-def _cut(span: _Span | None, done: Iterable[_Span]) -> Iterator[_Chunk]:
-    """``span`` in pieces: what is done, and between that chunks to be read."""
+def _cut(span: _Span | None, done: Iterable[_Span], most: int) -> Iterator[_Chunk]:
+    """``span`` in pieces: what is done, and between that chunks to be read, each of at most ``most`` bytes."""
     if not span:
         return
     position, end = span[0], span[0] + span[1]
@@ -256,8 +260,8 @@ def _cut(span: _Span | None, done: Iterable[_Span]) -> Iterator[_Chunk]:
         last = min(first + length, end)
         first = min(max(first, position), end)
         while position < first:
-            yield _Chunk(position, min(_CHUNK, first - position))
-            position += min(_CHUNK, first - position)
+            yield _Chunk(position, min(most, first - position))
+            position += min(most, first - position)
         if position < last:
             yield _Chunk(position, last - position, done=True)
             position = last
