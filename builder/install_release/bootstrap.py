@@ -12,7 +12,6 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from . import overlay, services, trust
 from .artifact import Artifact
@@ -21,6 +20,7 @@ from .errors import DamagedError, Problem, RefusedError
 from .host import Host
 from .manifest import Manifest, release_id, to_bytes
 from .overlay import Wanted
+from .records import NamedTuple
 from .services import Context, Privilege, program, unit
 
 DEFAULT_USER = "deploy"

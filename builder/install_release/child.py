@@ -13,9 +13,10 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from . import interrupts
+from .records import NamedTuple
 from .who import account
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
+from .records import NamedTuple
 from .spelling import safe_relative
 
 MOST = 256  # of services, hooks, copied paths; items of one list

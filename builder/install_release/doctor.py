@@ -11,11 +11,11 @@ import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from . import bootstrap, host, overlay, services, trust
 from .errors import Problem
 from .host import Host
+from .records import NamedTuple
 from .services import Context, privileges
 
 _ROOT_GROUPS = ("root", "sudo", "wheel", "admin", "docker", "lxd", "incus", "libvirt", "disk", "shadow")  # whoever is in one can become root

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import durable, history, interrupts, journal, launcher, overlay, serving
 from .errors import DegradedError, InstallError, Problem, RolledBackError
@@ -20,6 +20,7 @@ from .host import CURRENT, PREVIOUS, RELEASES, Host
 from .journal import Transaction
 from .manifest import Hook
 from .overlay import Change
+from .records import NamedTuple
 from .serving import Side
 from .version import older
 

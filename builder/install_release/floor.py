@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import NamedTuple
 
 from . import durable
 from .errors import DamagedError, Problem
 from .host import STATE, Host
 from .manifest import canonical
-from .records import as_dict
+from .records import NamedTuple, as_dict
 from .seal import seal, unseal
 
 NAME = "floor.json"

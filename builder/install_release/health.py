@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from typing import NamedTuple
 
 from . import __version__, child, interrupts, launcher
 from .declared import Health
 from .manifest import RELEASE_ID
+from .records import NamedTuple
 from .who import printable
 
 MOST_BYTES = 64 << 10  # of an answer, its headers included; what follows is not read

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import durable
 from .errors import DamagedError, Problem
 from .host import HISTORY, REVISIONS, STATE, Host
 from .manifest import canonical
+from .records import NamedTuple
 from .who import printable
 
 Event = dict[str, Any]  # time, event, id, version, who, why, tx, and what an event has beside them

@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import durable
 from . import manifest as contract
 from .errors import BusyError, DamagedError, InstallError, Problem, RefusedError
 from .manifest import RELEASE_ID, Manifest
+from .records import NamedTuple
 
 RELEASES, ENVS, SHARED, BIN, STATE = "releases", "envs", "shared", "bin", ".install"
 STAGING, ENV_TABLES = f"{STATE}/staging", f"{STATE}/envs"

@@ -6,9 +6,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import durable
+from .records import NamedTuple
 from .table import Entry
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import durable
 from .errors import DamagedError, Problem
 from .host import JOURNAL, STATE, Host
 from .manifest import canonical
 from .overlay.change import Change
-from .records import as_dict
+from .records import NamedTuple, as_dict
 
 STATES = ("idle", "prepared", "switching", "committed")
 

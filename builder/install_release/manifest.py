@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from .declared import MOST
 from .declared import Conflict as Conflict
@@ -23,7 +23,7 @@ from .declared import Hook as Hook
 from .declared import Overlay as Overlay
 from .declared import Service as Service
 from .errors import ArtifactError, Problem
-from .records import as_dict
+from .records import NamedTuple, as_dict
 from .spelling import NAME, VERSION
 from .spelling import safe_relative as safe_relative
 

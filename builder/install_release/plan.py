@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import preflight
 from .errors import Problem, told
 from .facts import Facts
 from .manifest import ENV_LAYERS, Health, Hook, Layer, Manifest
 from .overlay import Verdict
-from .records import as_dict
+from .records import NamedTuple, as_dict
 from .trust import By, Trust
 from .version import older
 

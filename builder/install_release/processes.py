@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from .bin_run import LEASE
 from .host import RELEASES, Host
+from .records import NamedTuple
 
 _PROC = "/proc"
 _MOST = 4 << 20  # bytes of one file of /proc that are looked at

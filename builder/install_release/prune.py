@@ -6,13 +6,13 @@ It runs after a deployment is committed, and what fails here never fails a deplo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from . import durable, history
 from .errors import DamagedError, InstallError
 from .history import History
 from .host import ENV_TABLES, ENVS, PREVIOUS, RELEASES, STAGING, Host
 from .processes import running
+from .records import NamedTuple
 
 
 class Facts(NamedTuple):

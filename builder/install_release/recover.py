@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from . import durable, flip, history, journal, overlay, serving
 from .errors import InstallError, Problem
 from .history import Event
 from .host import BIN, ENV_TABLES, ENVS, STAGING, STATE, Host
 from .prune import environment_users
+from .records import NamedTuple
 
 
 class Leftover(NamedTuple):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from .declared import COMMANDS, MOMENTS, MOST, TRIGGERS, VERDICTS, Health, Hook, Overlay, Service, safe_glob
 from .errors import Problem
+from .records import NamedTuple
 from .spelling import NAME, VERSION, safe_relative
 
 LONGEST = 24 * 3600  # seconds of one deadline

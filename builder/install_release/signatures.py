@@ -17,10 +17,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import NamedTuple
 
 from . import child
 from .errors import ArtifactError, Problem, RefusedError
+from .records import NamedTuple
 
 KEYGEN = "/usr/bin/ssh-keygen"
 NAMESPACE = "install-release:"  # and the application's name: what is signed for one application is not signed for another

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import history, recover, trust
 from .errors import DamagedError, InstallError
@@ -13,7 +13,7 @@ from .history import Past
 from .host import CURRENT, ENVS, RELEASES, Host, pointer_problem
 from .processes import Process, running
 from .prune import environment_users
-from .records import as_dict
+from .records import NamedTuple, as_dict
 from .trust import By, Standing
 
 _NOTE = 120  # letters of why a release is bad that fit beside it; log tells the rest

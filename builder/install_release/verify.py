@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from . import environment, history, inventory, kept
 from .errors import DamagedError, InstallError, Problem
 from .host import ENVS, INSTALL_JSON, RELEASES, Host
 from .inventory import Difference
 from .manifest import Layer, Manifest
+from .records import NamedTuple
 from .stage import linked_paths, release_layers
 from .table import Entry
 

@@ -14,9 +14,9 @@ The ``target`` is the claim; for a release that was live before, it is what was 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from ..declared import Conflict, matching
+from ..records import NamedTuple
 from .change import Content
 
 REFUSE, KEEP, TAKE, BESIDE = "refuse", "keep-local", "take-new", "beside"

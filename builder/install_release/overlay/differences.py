@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+
+from ..records import NamedTuple
 
 _MOST_LINES, _MOST_SHOWN = 5000, 400
 _HIDDEN = "(a line that is not shown)"

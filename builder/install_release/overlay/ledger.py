@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import durable
 from ..errors import DamagedError, Problem
 from ..host import LEDGER, STATE, Host
 from ..manifest import canonical
-from ..records import as_dict
+from ..records import NamedTuple, as_dict
 from ..seal import seal, unseal
 from .change import Content, content_from_json
 

@@ -12,10 +12,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from ..errors import Problem
 from ..facts import trusted
+from ..records import NamedTuple
 from .change import Content, OverlayError, ShutOutError
 
 MOST = 4 << 20  # bytes: a configuration, held in memory

@@ -9,11 +9,11 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from ..errors import Problem
 from ..host import BLOBS, RELEASES
 from ..manifest import Conflict, Manifest, Overlay
+from ..records import NamedTuple
 from . import aside, decide, place
 from .change import Change, Content, OverlayError, Proposal, Rendered, Verdict, Wanted
 from .decide import BESIDE, KEEP, Case, Decision

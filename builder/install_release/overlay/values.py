@@ -14,10 +14,10 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from ..errors import Problem
 from ..host import SHARED
+from ..records import NamedTuple
 
 FILE = f"{SHARED}/host.ini"
 _MOST = 256 << 10  # bytes

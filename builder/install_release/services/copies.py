@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from ..errors import Problem
+from ..records import NamedTuple
 from . import commands, staged
 from .commands import Clock
 from .terms import STOP, Action, Context, Privilege

@@ -6,7 +6,8 @@ import configparser
 import re
 import shlex
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from ..records import NamedTuple
 
 _SECTION = re.compile(r"(program|fcgi-program|eventlistener|group):(.+)")
 MOST_PROCESSES = 256

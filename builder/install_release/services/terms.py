@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ..declared import Service
 from ..errors import InstallError, Problem
+from ..records import NamedTuple
 
 Say = Callable[[str], None]
 

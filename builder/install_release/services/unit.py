@@ -6,7 +6,8 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+
+from ..records import NamedTuple
 
 SUFFIXES = (".service", ".socket", ".timer", ".path", ".target")
 STARTS = ("ExecStart", "ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost")
