@@ -13,6 +13,7 @@ __all__ = [
     "ChecksumError",
     "ClockError",
     "CredentialsError",
+    "DamagedLayerError",
     "DeniedError",
     "EnvError",
     "LockError",
@@ -84,6 +85,14 @@ class SigningError(BuildError):
 
 class ArtifactError(BuildError):
     """An artifact breaks a law of docs/format.md."""
+
+
+class DamagedLayerError(ArtifactError):
+    """The layer named ``layer`` is not what was made, or can't be read. It went from the cache, if it was there: packed again, it is made again."""
+
+    def __init__(self, layer: str, cached: bool, what: str) -> None:
+        super().__init__("a cached layer was damaged", [Problem(layer, what, "It was removed: build again.")])
+        self.layer, self.cached = layer, cached
 
 
 class StoreError(BuildError):

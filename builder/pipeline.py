@@ -21,9 +21,10 @@ from . import artifact, cache, changes, env, facts, steps, target, trees, wheelh
 from . import lock as locks
 from . import source as sources
 from .artifact import Built, layers
+from .artifact.layers import PackedLayer, Tree
 from .cache import DEFAULT_BOUND, Pruned
 from .changes import Changes
-from .errors import ArtifactError, Problem
+from .errors import ArtifactError, DamagedLayerError, Problem
 from .frozen import frozen
 from .install_release.manifest import ENV_LAYERS
 from .lock import Lock, Locked
@@ -118,13 +119,39 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
         layout = run("env", env.trees, recipe, house, interpreter)
         assets = run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
-        packed = run("layers", layers.pack, [*own, *assets, *layout], options.cache, work, jobs=options.jobs)
-        manifest = facts.manifest(recipe, source, interpreter, house, packed)
-        built = run("artifact", artifact.write, manifest, packed, run("installer", program.result), options.out, sign)
+        every = (*own, *assets, *layout)
+        packed = run("layers", layers.pack, every, options.cache, work, jobs=options.jobs)
+        installer = run("installer", program.result)
+
+        def write(packed: tuple[PackedLayer, ...]) -> Built:
+            manifest = facts.manifest(recipe, source, interpreter, house, packed)
+            return run("artifact", artifact.write, manifest, packed, installer, options.out, sign)
+
+        def again(damaged: Tree) -> tuple[PackedLayer, ...]:
+            return run("healed", layers.pack, [damaged], options.cache, work, jobs=options.jobs)
+
+        built = _written(every, packed, write, again)
         new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
         shared = env.shared_files(house, interpreter) if new_together else ()
-    pruned = _trim(options, sum(layer.bytes for layer in packed if not layer.cached))
+    pruned = _trim(options, sum(layer.bytes for layer in built.layers if not layer.cached))
     return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds, shared, pruned)
+
+
+def _written(
+    trees: tuple[Tree, ...],
+    packed: tuple[PackedLayer, ...],
+    write: Callable[[tuple[PackedLayer, ...]], Built],
+    again: Callable[[Tree], tuple[PackedLayer, ...]],
+) -> Built:
+    """What ``write`` makes of ``packed``; a layer of the cache that turns out damaged is made again first, each once."""
+    while True:
+        try:
+            return write(packed)
+        except DamagedLayerError as damaged:
+            if not damaged.cached:
+                raise
+            (healed,) = again(next(tree for tree in trees if tree.name == damaged.layer))
+            packed = tuple(healed if layer.name == healed.name else layer for layer in packed)
 
 
 def plan(recipe: Recipe, options: Options, progress: Progress) -> Plan:

@@ -149,7 +149,11 @@ def _layers(layers: Sequence[PackedLayer]) -> str:
 
 
 _ORIGINS = {"sdist": "its sdist", "vcs": "git", "directory": "a directory", "project": "this source"}
-_SENTENCES: Mapping[str, Callable[[Any], str]] = {"lock": _lock, "wheelhouse": _wheelhouse, "layers": _layers}
+def _healed(layers: Sequence[PackedLayer]) -> str:
+    return f"{some([layer_name(layer.name) for layer in layers])}: damaged in the cache, made again"
+
+
+_SENTENCES: Mapping[str, Callable[[Any], str]] = {"lock": _lock, "wheelhouse": _wheelhouse, "layers": _layers, "healed": _healed}
 
 
 def labelled(label: str, text: str, width: int = _LABEL) -> str:

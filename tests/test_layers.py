@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from builder.artifact import write
 from builder.artifact.contents import File
 from builder.artifact.layers import SEGMENT_BYTES, PackedLayer, Tree, compress, pack
 from builder.artifact.verify import verify
-from builder.errors import ArtifactError
+from builder.errors import ArtifactError, DamagedLayerError
 from tests.releases import FACTS, PROGRAM, lay
 
 FILES = {"a.py": "a = 1\n", "static/x.css": "body {}\n", "run": (0o755, b"#!/bin/sh\n"), "empty": None, "link": Path("a.py")}
@@ -101,22 +103,57 @@ def test_a_damaged_layer_is_made_again(tmp_path: Path) -> None:
         data[position] ^= 2
         layer.path.write_bytes(data)
         again = pack_one(tree, tmp_path)
+        if again.cached:
+            with pytest.raises(DamagedLayerError):
+                write(FACTS, [again], PROGRAM, tmp_path / "again")
+            again = pack_one(tree, tmp_path)
         assert not again.cached
         assert write(FACTS, [again], PROGRAM, tmp_path / "again").sha256 == good
 
 
-def test_a_layer_that_is_damaged_while_it_is_used_is_noticed(tmp_path: Path) -> None:
-    """Between its check and its copy: the build says so, writes nothing, and the next one is right."""
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:3], lambda data: data[:3] + bytes(1) + data[4:], lambda data: None])
+def test_a_layer_that_is_damaged_while_it_is_used_is_noticed(tmp_path: Path, damage: Callable[[bytes], bytes | None]) -> None:
+    """Cut off, changed or gone after it was found: the writer says so in words, leaves nothing, and the next one is right."""
     tree = Tree("src", "src", "k", Counted())
     layer = pack_one(tree, tmp_path)
-    data = bytearray(layer.path.read_bytes())
-    data[3] ^= 1
-    layer.path.write_bytes(data)
-    with pytest.raises(ArtifactError) as caught:
+    data = damage(layer.path.read_bytes())
+    layer.path.unlink() if data is None else layer.path.write_bytes(data)
+    with pytest.raises(DamagedLayerError) as caught:
         write(FACTS, [layer], PROGRAM, tmp_path / "bad")
+    assert (caught.value.layer, caught.value.cached) == ("src", False)
     assert "damaged" in caught.value.message
     assert [path.name for path in (tmp_path / "bad").iterdir()] == [".gitignore"]
     assert not pack_one(tree, tmp_path).cached
+
+
+def test_a_layer_that_is_cut_off_while_it_is_copied_is_noticed(tmp_path: Path) -> None:
+    """When the head is made already, and most of it is written: words, and no signal; nothing stays."""
+    made = [File.of(f"src/{number}", os.urandom(1 << 20)) for number in range(8)]
+    layer = pack_one(Tree("src", "src", "k", lambda root: made), tmp_path)
+
+    def cut(name: str, manifest: bytes) -> tuple[()]:
+        os.truncate(layer.path, layer.segments_bytes + layer.table_bytes // 2)
+        return ()
+
+    with pytest.raises(DamagedLayerError) as caught:
+        write(FACTS, [layer], PROGRAM, tmp_path / "bad", cut)
+    assert caught.value.problems[0].what == "is shorter than what was made"
+    assert [path.name for path in (tmp_path / "bad").iterdir()] == [".gitignore"]
+
+
+def test_many_layers_need_few_descriptors(tmp_path: Path) -> None:
+    """A hundred, where a process may have 64 open: each is closed before the next one is opened."""
+    (tmp_path / "work").mkdir()
+    trees = [Tree(f"p{number}-1-py3-none-any", "wheel", str(number), partial(lay, {"a.py": f"{number}"}, "venv")) for number in range(100)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        for _ in range(2):
+            built = write(FACTS, pack(trees, tmp_path / "cache", tmp_path / "work", jobs=2), PROGRAM, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(built.layers) == 100
+    assert all(layer.cached for layer in built.layers)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"\xff" * 400, b"{}\n" + (3).to_bytes(8, "little")])

@@ -162,6 +162,21 @@ def test_a_second_build_makes_nothing_again(project: Project) -> None:
     assert project.index.asked == []
 
 
+def test_a_damaged_layer_of_the_cache_is_made_again(project: Project) -> None:
+    """That is said, the file has the same bytes, and the build after it has nothing left to heal."""
+    first = project.build()
+    damaged = max((project.cache / "layers").iterdir(), key=lambda path: path.read_bytes().count(b"tiny-1.0"))
+    data = bytearray(damaged.read_bytes())
+    data[9] ^= 1
+    damaged.write_bytes(data)
+    done = build_release(project.recipe, "-o", project.out, "--json", env=project.env)
+    said = json.loads(done.stdout)
+    assert "tiny 1.0: damaged in the cache, made again" in done.stderr
+    assert (said["sha256"], names(said, cached=False)) == (first["sha256"], ["tiny-1.0-py3-none-any"])
+    assert "healed" in said["seconds"]
+    assert "healed" not in project.build()["seconds"]
+
+
 def test_an_edited_source_costs_its_layer(project: Project) -> None:
     """After an edit of a file only src and what the build steps made of it are new."""
     project.build()

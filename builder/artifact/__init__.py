@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import glob
 import hashlib
-import mmap
 import os
 import queue
 import tempfile
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from zlib_ng.zlib_ng import crc32  # five times as fast as zlib's, of the same values
 
-from ..errors import ArtifactError, Problem
+from ..errors import ArtifactError, DamagedLayerError, Problem
 from ..frozen import frozen
 from ..install_release.artifact import member
 from ..install_release.crc import crc32_combine
@@ -37,8 +35,8 @@ MINIMUM_INSTALLER = "1.0.0"
 ORDER = ("src", "etc", "assets", "python", "env", "pex", "wheelhouse", "wheel", "git")  # the small and changing ones first
 Sign: TypeAlias = "Callable[[str, bytes], Iterable[Signature]]"
 _END = bytes.fromhex("0300")  # the last deflate block, empty (RFC 1951, 3.2.6)
-_CHUNK = 1 << 20
-_NO_COPYING = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)  # between these file systems, or in this jail
+_CHUNK = 1 << 18  # bytes, which stay in a processor's cache while they are compared, hashed and written
+_BUFFERS = 8
 
 
 @frozen
@@ -69,7 +67,8 @@ def write(facts: Manifest, layers: Iterable[PackedLayer], program: bytes, direct
     """Write ``<name>-<version>-<abi>-<platform>-<12 digits of the id>.tgz`` into ``directory``, and its ``.sha256`` beside it.
 
     ``program`` is the installer. ``facts`` is the manifest but for what lies in the file: layers, ranges and tail are filled in
-    here. ``sign`` gives the signatures of a manifest's bytes, of the application of that name. Raises ``ArtifactError``.
+    here. ``sign`` gives the signatures of a manifest's bytes, of the application of that name. Raises ``ArtifactError``, for a layer
+    that was damaged ``DamagedLayerError``.
     """
     ordered = tuple(sorted(layers, key=lambda layer: (ORDER.index(layer.kind), layer.name)))
     first = _Piece(compress(plain := member(INSTALLER_PATH, program, 0o755)), plain)
@@ -103,9 +102,12 @@ class _Digest:
     """The SHA-256 of what is given to ``update``, made by a thread: hashing takes as long as reading, writing and syncing together."""
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[bytes | memoryview | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[bytes | memoryview, bytearray | None] | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._sha256 = hashlib.sha256()
         self._thread = threading.Thread(target=self._work)
+        for _ in range(_BUFFERS):
+            self._free.put(bytearray(_CHUNK))
 
     def __enter__(self) -> _Digest:
         self._thread.start()
@@ -114,8 +116,13 @@ class _Digest:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.hexdigest()
 
-    def update(self, data: bytes | memoryview) -> None:
-        self._waiting.put(data)
+    def buffer(self) -> bytearray:
+        """One of a few, for what is given to ``update`` with it: waits until one is hashed."""
+        return self._free.get()
+
+    def update(self, data: bytes | memoryview, buffer: bytearray | None = None) -> None:
+        """Append ``data``, which must stay as it is; ``buffer``: that of ours which it lies in."""
+        self._waiting.put((data, buffer))
 
     def hexdigest(self) -> str:
         """The digest of all, once all is hashed; nothing can be added then."""
@@ -125,38 +132,56 @@ class _Digest:
         return self._sha256.hexdigest()
 
     def _work(self) -> None:
-        while (data := self._waiting.get()) is not None:
+        while (given := self._waiting.get()) is not None:
+            data, buffer = given
             self._sha256.update(data)
+            if buffer is not None:
+                self._free.put(buffer)
 
 
 def _copy(layer: PackedLayer, out: BinaryIO, digest: _Digest) -> None:
-    """Append table and segments to ``out``, checking them against what was made. Raises ``ArtifactError`` for a damaged cache."""
-    with layer.path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size >= layer.bytes:
-            contents = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[: layer.bytes]  # lives until it is hashed
-            if crc32(contents) == layer.check:
-                out.flush()
-                for begin, end in ((layer.segments_bytes, layer.bytes), (0, layer.segments_bytes)):
-                    for start in range(begin, end, _CHUNK):
-                        digest.update(contents[start : min(start + _CHUNK, end)])
-                    _copy_range(file.fileno(), out, begin, end)
-                return
-    layer.path.unlink(missing_ok=True)
-    raise ArtifactError("a cached layer was damaged", [Problem(layer.name, "differs from what was made", "It was removed: build again.")])
+    """Append table and segments to ``out``. What is written is what is compared with what was made: each byte is read once.
+
+    Raises ``DamagedLayerError``, after the last of them.
+    """
+    try:
+        source = os.open(layer.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _damaged(layer, f"can't be read: {error.strerror}") from None
+    try:
+        table = _copy_part(layer, source, layer.segments_bytes, layer.bytes, out, digest)
+        segments = _copy_part(layer, source, 0, layer.segments_bytes, out, digest)
+    finally:
+        os.close(source)
+    if crc32_combine(segments, table, layer.table_bytes) != layer.check:
+        raise _damaged(layer, "differs from what was made")
 
 
-def _copy_range(source: int, out: BinaryIO, begin: int, end: int) -> None:
-    """Append the bytes from ``begin`` to ``end`` of the open file ``source`` to ``out``, whose buffer is empty: by the system, or else by us."""
+def _copy_part(layer: PackedLayer, source: int, begin: int, end: int, out: BinaryIO, digest: _Digest) -> int:
+    """Append the bytes from ``begin`` to ``end`` of the open file ``source`` to ``out``; their CRC-32."""
+    check = 0
     while begin < end:
+        buffer = digest.buffer()
+        room = memoryview(buffer)[: end - begin]
         try:
-            copied = os.copy_file_range(source, out.fileno(), end - begin, begin)
+            count = os.preadv(source, [room], begin)
         except OSError as error:
-            if error.errno not in _NO_COPYING:
-                raise
-            copied = os.write(out.fileno(), os.pread(source, min(_CHUNK, end - begin), begin))
-        if not copied:
-            raise OSError(errno.EIO, "a layer became shorter while it was copied")
-        begin += copied
+            raise _damaged(layer, f"can't be read: {error.strerror}") from None
+        if not count:
+            raise _damaged(layer, "is shorter than what was made")
+        piece = room[:count]
+        check = crc32(piece, check)
+        digest.update(piece, buffer)
+        out.write(piece)
+        begin += count
+    return check
+
+
+def _damaged(layer: PackedLayer, what: str) -> DamagedLayerError:
+    """The error; the layer is removed, so that the next one who wants it makes it again."""
+    with suppress(OSError):
+        layer.path.unlink()
+    return DamagedLayerError(layer.name, layer.cached, what)
 
 
 def _put(out: BinaryIO, digest: _Digest, data: bytes) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import struct
 import tempfile
@@ -134,35 +133,31 @@ def _save(out: BinaryIO, layer: PackedLayer) -> None:
 
 
 def _load(path: Path, tree: Tree) -> PackedLayer | None:
-    """The cached layer, or None when there is none or a bit of it has changed: then it is made again."""
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            end = len(data) - _TRAILER.size
-            check, length = _TRAILER.unpack(data[end:])
-            line = data[end - length : end]
-            layer = PackedLayer(**json.loads(line), path=path, cached=True)
-            with memoryview(data)[: end - length] as contents:
-                whole = (crc32(line), len(contents), crc32(contents)) == (check, layer.bytes, layer.check)
-    except (OSError, ValueError, TypeError, struct.error):
-        return None
-    if not whole or (layer.name, layer.kind) != (tree.name, tree.kind):
-        return None
-    return layer
+    """The cached layer, or None when there is none, or none of this length: then it is made again.
+
+    Its bytes are compared by whoever takes them (``artifact.write``): once, as they are when they are used.
+    """
+    layer = _described(path)
+    return layer if layer and (layer.name, layer.kind) == (tree.name, tree.kind) else None
 
 
 def cached(cache: Path) -> Iterator[PackedLayer]:
     """Every layer that ``cache`` holds, as it says of itself: whoever takes its bytes has to check them."""
-    for path in sorted((cache / "layers").glob("*")):
-        try:
-            with path.open("rb") as file:
-                file.seek(-_TRAILER.size, os.SEEK_END)
-                check, length = _TRAILER.unpack(file.read())
-                file.seek(-_TRAILER.size - length, os.SEEK_END)
-                line = file.read(length)
-            if crc32(line) == check:
-                yield PackedLayer(**json.loads(line), path=path, cached=True)
-        except (OSError, ValueError, TypeError, struct.error):
-            continue
+    yield from filter(None, map(_described, sorted((cache / "layers").glob("*"))))
+
+
+def _described(path: Path) -> PackedLayer | None:
+    """What the cache entry ``path`` says of itself; None for one that is not whole."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(-_TRAILER.size, os.SEEK_END)
+            check, length = _TRAILER.unpack(file.read(_TRAILER.size))
+            begin = file.seek(max(0, end - length))
+            line = file.read(end - begin)
+        layer = PackedLayer(**json.loads(line), path=path, cached=True) if crc32(line) == check else None
+        return layer if layer and layer.bytes == begin else None
+    except (OSError, ValueError, TypeError, struct.error):
+        return None
 
 
 class _Packer:
