@@ -13,9 +13,11 @@ from builder.artifact import tar, write
 from builder.artifact.layers import PackedLayer, compress
 from builder.artifact.verify import verify
 from builder.errors import ArtifactError
-from builder.install_release.artifact import table_prefix
+from builder.install_release.artifact import open_artifact, table_prefix
 from builder.install_release.crc import crc32_combine
 from builder.install_release.table import Entry, Segment, to_line
+from builder.signing import _Copy
+from tests import keys
 from tests.releases import FACTS, PROGRAM, write_release
 
 DATA = b"hello\n"
@@ -93,3 +95,18 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: Callable[[byt
     with pytest.raises(ArtifactError) as caught:
         verify(built.path)
     assert built.path.name in caught.value.message + str(caught.value.problems)
+
+
+def test_a_signature_that_no_host_would_read_is_found(tmp_path: Path) -> None:
+    """No block, a second one, of another application: each with its number. One that is well-formed passes: whom it trusts, a host knows."""
+    key = keys.key(tmp_path, "ci")
+    path = write_release(tmp_path, {"src": {"app.py": "pass\n"}}).path
+    with open_artifact(path) as artifact:
+        good = keys.sign(key, artifact.manifest_bytes)
+        for name, signatures in (("good", [good]), ("bad", [good, b"nonsense", good + good])):
+            with (tmp_path / name).open("wb") as out:
+                _Copy(artifact, signatures)(out)
+    verify(tmp_path / "good")
+    with pytest.raises(ArtifactError) as caught:
+        verify(tmp_path / "bad")
+    assert [problem.where for problem in caught.value.problems] == ["signature 2", "signature 3"]

@@ -13,6 +13,7 @@ from ..install_release.artifact import Artifact, inflate, member, open_artifact,
 from ..install_release.errors import ArtifactError as InstallArtifactError
 from ..install_release.errors import Problem
 from ..install_release.manifest import Layer, Manifest
+from ..install_release.signatures import NAMESPACE, read_all
 from ..install_release.table import Entry, Segment, to_line
 from . import INSTALLER_PATH, ORDER, tar
 
@@ -32,6 +33,10 @@ def verify(path: Path) -> Manifest:
 
 def _verify(artifact: Artifact) -> Iterator[Problem]:
     manifest = artifact.manifest
+    try:
+        read_all(artifact.signatures, f"{NAMESPACE}{manifest.name}")  # well-formed: who may sign, and whether it is good, a host's policy knows
+    except InstallArtifactError as error:
+        yield from error.problems
     kinds = [(ORDER.index(layer.kind), layer.name) for layer in manifest.layers]
     if kinds != sorted(kinds):
         yield Problem("layers", f"are not in the order {', '.join(ORDER)}")
