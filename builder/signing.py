@@ -15,6 +15,7 @@ from typing import BinaryIO
 from . import run
 from .artifact import publish
 from .artifact.head import head, trailer
+from .artifact.thin import insist_whole
 from .errors import ArtifactError, Problem, SigningError
 from .install_release.artifact import MAX_SIGNATURES, TRAILER_BYTES, Artifact, open_artifact
 from .install_release.errors import ArtifactError as Damaged
@@ -83,6 +84,7 @@ def add(path: Path, keys: Sequence[Path], *, detached: bool = False) -> Signed:
     check(keys)
     try:
         with open_artifact(path) as artifact:
+            insist_whole(artifact)
             made = make(keys, artifact.manifest.name, artifact.manifest_bytes)
             there = tuple(each for each in read(artifact) if not _is_stale(each, made))
             lying = _beside(path, artifact.manifest) if detached else {}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +22,9 @@ from ..install_release.table import Segment
 from . import publish
 
 _STEP = 1 << 20
+_FORMAT = 1  # of what a host says
+_MOST_HAVE = 64 << 20  # bytes of it: some 900 000 layers
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @frozen
@@ -40,6 +46,23 @@ def droppable(manifest: Manifest, have: frozenset[str]) -> tuple[Layer, ...]:
     reuses = manifest.env.kind == "venv" or (manifest.env.share and env <= have)
     kept = {layer.digest for layer in manifest.layers if layer.kind in thin.NEVER} | (set() if reuses else env)
     return tuple(layer for layer in manifest.layers if layer.digest in have and layer.digest not in kept)
+
+
+def read_have(source: BinaryIO | Path) -> frozenset[str]:
+    """The digests of the layers that a host has, as ``install-release have --json`` says them. Raises ``ArtifactError`` for anything else."""
+    where = str(source) if isinstance(source, Path) else "standard input"
+    try:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            value = json.loads(file.read(_MOST_HAVE))
+        layers = frozenset(value["layers"])
+        if value["format"] != _FORMAT or not all(_SHA256.fullmatch(each) for each in layers):
+            raise ValueError(f"it is not of format {_FORMAT}")
+    except OSError as error:
+        raise ArtifactError("what the host has can't be read", [Problem(where, f"{error.strerror}.")]) from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"is not what install-release have --json says: {error}."
+        raise ArtifactError("what the host has can't be read", [Problem(where, what, "Ask the host again.")]) from None
+    return layers
 
 
 def write(whole: Path, have: frozenset[str], to: Path) -> Thin:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..artifact.head import head, trailer
+from ..artifact.thin import insist_whole
 from ..errors import ArtifactError, Problem
 from ..install_release.artifact import TRAILER_BYTES, Artifact
 from ..install_release.errors import InstallError
@@ -54,6 +55,11 @@ class Unsigned:
             os.close(self._file)
             if isinstance(error, InstallError):
                 raise ArtifactError(error.message, error.problems) from None
+            raise
+        try:
+            insist_whole(self._artifact)
+        except ArtifactError:
+            self.close()
             raise
         self.manifest, self.manifest_bytes = self._artifact.manifest, self._artifact.manifest_bytes
         self.id, self.signatures = self._artifact.id, self._artifact.signatures
