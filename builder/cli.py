@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .command import Answer, Command
+from .deploy.commands import COMMAND as DEPLOY
 from .errors import ArtifactError, BuildError, Problem, UsageError
 from .install_release import __version__
 from .store.commands import COMMANDS as STORE_COMMANDS
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _signals():
             answer = _run(words)
         _print([json.dumps(answer.value)] if as_json else answer.lines)
-        return 0
+        return answer.status
     except SystemExit as done:  # argparse has printed help or version
         with suppress(OSError):
             _print(())
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _Stopped as stopped:
         name = signal.Signals(stopped.number).name
         resumes = (found := _BY_NAME.get(words[0] if words else "")) is not None and found.resumes
-        left = "the same command goes on from here" if resumes else "nothing was left behind"
+        left = "; ".join(getattr(stopped, "__notes__", ())) or ("the same command goes on from here" if resumes else "nothing was left behind")
         _refuse(BuildError(f"stopped by {name}, {left}"), as_json, 128 + stopped.number)
         signal.signal(stopped.number, signal.SIG_DFL)
         os.kill(os.getpid(), stopped.number)  # so that whoever waits for us sees why we ended
@@ -129,7 +130,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"build-release {command.name}".strip(),
         description=command.help[0].upper() + command.help[1:] + ".",
-        epilog=_STATUSES if command.name else f"{_other_commands()}\n\n{_STATUSES}",
+        epilog=(command.statuses or _STATUSES) if command.name else f"{_other_commands()}\n\n{_STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -171,7 +172,8 @@ def _refuse(error: BuildError, as_json: bool, status: int | None = None) -> int:
     if as_json:
         problems = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in error.problems]
         with suppress(OSError):
-            _print([json.dumps({"error": {"status": status, "message": error.message, "problems": problems, "next": error.next_step}})])
+            told = {"status": status, "message": error.message, "problems": problems, "next": error.next_step, **error.facts}
+            _print([json.dumps({"error": told})])
     return status
 
 
@@ -407,6 +409,7 @@ COMMANDS = (
         "verify", "check every byte of artifacts against every law of the format, or of a store against what was pushed", _verify_arguments, _verify
     ),
     *STORE_COMMANDS,
+    DEPLOY,
     Command("cache", "show what the build cache holds, or remove what was used least recently", _cache_arguments, _cache),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 @frozen
 class Answer:
-    """What a command found or made: for programs, and for people.."""
+    """What a command found or made: for programs, and for people. ``status`` is the exit status."""
 
     value: Mapping[str, Any]
     lines: Iterable[str]
+    status: int = 0
 
 
 @frozen
 class Command:
-    """A first word, what it does in one sentence, its arguments, and the function that does it. ``resumes``: when it is ended, it goes on later."""
+    """A first word, what it does in one sentence, its arguments, and the function that does it. ``resumes``: when it is ended, it goes on later.
+    ``statuses``: what its help says of them, where it has others than most."""
 
     name: str
     help: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Progress], Answer]
     resumes: bool = False
+    statuses: str = ""

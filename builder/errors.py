@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .install_release.errors import Problem
 
@@ -15,9 +16,16 @@ __all__ = [
     "CredentialsError",
     "DamagedLayerError",
     "DeniedError",
+    "DeployError",
     "EnvError",
+    "HostKeyError",
+    "HostRefusedError",
     "LockError",
+    "LoginError",
+    "LostError",
     "MovedError",
+    "NoPythonError",
+    "NoRootError",
     "NoStoreError",
     "OccupiedError",
     "Problem",
@@ -28,13 +36,15 @@ __all__ = [
     "StoreError",
     "TargetError",
     "UnreachableError",
+    "UnreachableHostError",
     "UsageError",
     "WheelhouseError",
 ]
 
 
 class BuildError(Exception):
-    """Refused or failed, with nothing left behind. ``status`` is the exit status; ``problems`` are all reasons of one check."""
+    """Refused or failed, with nothing left behind. ``status`` is the exit status; ``problems`` are all reasons of one check;
+    ``facts``: what else a program wants to know."""
 
     status = 3
 
@@ -43,6 +53,7 @@ class BuildError(Exception):
         self.message = message
         self.problems = tuple(problems)
         self.next_step = next_step
+        self.facts: Mapping[str, Any] = {}
 
 
 class UsageError(BuildError):
@@ -133,3 +144,35 @@ class OccupiedError(StoreError):
 
 class MovedError(StoreError):
     """Somebody else was faster: what was read is no longer so."""
+
+
+class DeployError(BuildError):
+    """A host does not have the release. ``status`` is that of its installer, where that was asked."""
+
+
+class HostKeyError(DeployError):
+    """The host is unknown, or another one than is known."""
+
+
+class LoginError(DeployError):
+    """The host does not let us in."""
+
+
+class UnreachableHostError(DeployError):
+    """The host does not answer, or not as ssh does."""
+
+
+class NoRootError(DeployError):
+    """The release root can't be made or changed by the user that logs in."""
+
+
+class NoPythonError(DeployError):
+    """The host has no Python that could run the installer."""
+
+
+class LostError(DeployError):
+    """The connection ended before the installer did."""
+
+
+class HostRefusedError(DeployError):
+    """The installer on the host said no, or failed."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import changes
 from .changes import Changes, Package
 from .errors import BuildError, Problem
+from .install_release.errors import visible
 from .install_release.manifest import Manifest, Target
 from .install_release.records import as_dict
 
@@ -99,6 +100,10 @@ class Progress:
         if name in _SENTENCES:
             self._say(labelled(name, _SENTENCES[name](value)))
 
+    def note(self, line: str) -> None:
+        """Say what somebody else says meanwhile."""
+        self._say(f"  {visible(line)}")
+
     def begin(self, recipe: Recipe, source: Source, interpreter: Interpreter) -> None:
         """Say what it is about: the line that all others belong to."""
         self._say(f"{recipe.name} {source.version}   {commit(source.commit, source.time)}   for {system(interpreter)}")
@@ -149,6 +154,8 @@ def _layers(layers: Sequence[PackedLayer]) -> str:
 
 
 _ORIGINS = {"sdist": "its sdist", "vcs": "git", "directory": "a directory", "project": "this source"}
+
+
 def _healed(layers: Sequence[PackedLayer]) -> str:
     return f"{some([layer_name(layer.name) for layer in layers])}: damaged in the cache, made again"
 

@@ -22,7 +22,7 @@ def accept(host: Host, artifact: Artifact) -> bool:
     packed = artifact.read(artifact.manifest.installer, where=NAME)
     if _known(host, artifact):
         return False
-    data = _inflated(packed, artifact.manifest.installer)
+    data = unpacked(packed, artifact.manifest.installer)
     there = host.read(BIN, NAME, most=len(data) + (16 << 20))
     if there == data or (there is not None and version_of(there) > version_of(data)):
         return False
@@ -52,7 +52,8 @@ def version_of(installer: bytes) -> tuple[int, ...]:
     return tuple(map(int, found[1].split(b"."))) if found else ()
 
 
-def _inflated(packed: bytes, span: Range) -> bytes:
+def unpacked(packed: bytes, span: Range) -> bytes:
+    """The installer out of its segment. Raises ``ArtifactError``."""
     plain = inflate(packed, span.size, NAME)
     try:
         size = int(plain[124:135], 8)

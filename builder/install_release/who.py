@@ -1,4 +1,4 @@
-"""Who is at work, for the history: what CI says first, then the person behind sudo, then the user."""
+"""Who is at work, for the history: what deploy says, then what CI says, then the person behind sudo, then the user."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ _CI: tuple[tuple[str, str, str], ...] = (
 
 def who(environ: Mapping[str, str], uid: int) -> str:
     """A name for people, of printable characters, never empty. A uid without an entry in passwd is a number."""
+    user = account(uid)[0]
+    if told := environ.get("INSTALL_RELEASE_WHO"):  # by deploy: who it is that has come over ssh
+        return _clean(f"{told} (as {user})" if told != user else user)
     for job, person, name in _CI:
         if environ.get(job):
             return _clean(f"{environ.get(person) or 'ci'} ({name} {environ[job]})")
-    user = account(uid)[0]
     behind = environ.get("SUDO_USER")
     return _clean(f"{behind} (as {user})" if behind and behind != user else user)
 

@@ -16,13 +16,14 @@ from builder.install_release.who import account, who
         ({"GITLAB_USER_LOGIN": "ada", "CI_JOB_ID": "4711"}, "ada (GitLab job 4711)"),
         ({"CI_JOB_ID": "4711"}, "ci (GitLab job 4711)"),
         ({"BUILD_TAG": "jenkins-shop-12"}, "ci (Jenkins jenkins-shop-12)"),
+        ({"INSTALL_RELEASE_WHO": "ada", "SUDO_USER": "x", "CI_JOB_ID": "1"}, "ada (as uid 54321)"),
         ({"SUDO_USER": "ada"}, "ada (as uid 54321)"),
         ({}, "uid 54321"),
         ({"GITHUB_ACTOR": "a\nb\x1b[31m", "GITHUB_RUN_ID": "1" * 500}, ("a?b?[31m (GitHub run " + "1" * 500)[:120]),
     ],
 )
 def test_who(environ: dict[str, str], expected: str) -> None:
-    """CI comes first, then the person behind sudo; a uid without an entry in passwd is a number; nothing unprintable gets through."""
+    """Who came over ssh comes first, then CI, then the person behind sudo; a uid without an entry in passwd is a number; nothing unprintable gets through."""
     assert who(environ, 54321) == expected
 
 

@@ -107,7 +107,11 @@ class Host:
 
     def administrate(self, *argv: str, check: bool = True, input: str = "") -> str:
         """Run a command with the rights of whoever runs the tests: what an administrator would do on the host."""
-        return subprocess.run([*self._enter(), *argv], check=check, input=input, capture_output=True, text=True).stdout
+        return subprocess.run(self.root_argv(*argv), check=check, input=input, capture_output=True, text=True).stdout
+
+    def root_argv(self, *argv: str) -> list[str]:
+        """The command line that runs ``argv`` with those rights."""
+        return [*self._enter(), *argv]
 
     def copy(self, path: Path, name: str | None = None) -> str:
         """What scp does: a copy of the file, the user's own, in the user's upload directory. Returns its path there."""

@@ -1,0 +1,60 @@
+"""What is sent: the whole artifact, and thin ones, each made once for all hosts that have the same."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..artifact import thin
+from ..errors import ArtifactError, Problem
+from ..frozen import frozen
+from ..install_release.artifact import open_artifact
+from ..install_release.installer import NAME, unpacked
+from ..install_release.manifest import Manifest
+
+
+@frozen
+class Parcel:
+    """A file to send: ``bytes`` long, without ``left_out`` layers of the release."""
+
+    path: Path
+    bytes: int
+    left_out: int
+
+
+class Load:
+    """An artifact that is here. ``installer`` is the one that it carries."""
+
+    def __init__(self, path: Path, work: Path) -> None:
+        with open_artifact(path) as artifact:
+            self.manifest: Manifest = artifact.manifest
+            self.id, self.bytes = artifact.id, artifact.size
+            self.installer = unpacked(artifact.read(artifact.manifest.installer, where=NAME), artifact.manifest.installer)
+        self._digests = frozenset(layer.digest for layer in self.manifest.layers)
+        self.whole = Parcel(path, self.bytes, 0)
+        self._work = work
+        self._thin: dict[frozenset[str], Parcel] = {}
+
+    def without(self, have: frozenset[str]) -> Parcel:
+        """What a host needs that has the layers ``have``."""
+        have &= self._digests
+        if have and have not in self._thin:
+            path = self._work / f"{len(self._thin)}.tgz"
+            made = thin.write(self.whole.path, have, path)
+            self._thin[have] = Parcel(path, made.bytes, len(made.left_out)) if made.left_out else self.whole
+        return self._thin.get(have, self.whole)
+
+
+@contextmanager
+def opened(path: Path, expected: str | None) -> Iterator[Load]:
+    """The artifact, for as long as the block lasts. Raises ``ArtifactError``, also when its sha256 is not the expected one."""
+    if expected is not None:
+        with open_artifact(path) as artifact:
+            found = artifact.sha256()
+        if found != expected.lower():
+            what = f"{path} has sha256 {found}, expected {expected or 'nothing: --expect-sha256 has an empty value'}."
+            raise ArtifactError("this is another artifact", [Problem("sha256", what, "Copy it again, or ask where the expected digest comes from.")])
+    with tempfile.TemporaryDirectory(prefix="build-release-deploy-") as work:
+        yield Load(path, Path(work))
