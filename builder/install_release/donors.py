@@ -11,13 +11,13 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import NamedTuple
 
 from . import host, kept
 from . import manifest as contract
 from .errors import InstallError
 from .host import Host
 from .manifest import ENV_LAYERS, Layer, Manifest
+from .records import NamedTuple
 from .thin import NEVER
 
 _HEAD_BYTES = 8 << 20  # of an environment's table: what it says of its layers

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import child, durable, host, inventory, kept, pin, prune
 from . import manifest as contract
@@ -20,7 +20,7 @@ from .errors import ArtifactError, DamagedError, Problem, RolledBackError
 from .host import Host
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
-from .records import as_dict
+from .records import NamedTuple, as_dict
 from .table import Entry
 from .unpack import Destination, unpack
 

@@ -6,12 +6,13 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from . import bin_run, environment, host, interpreter
 from .errors import DamagedError, Problem
 from .interpreter import Search
 from .manifest import Manifest
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from .donors import Lender

@@ -10,12 +10,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import donors, environment, installer, interpreter
 from .errors import InstallError
 from .host import BIN, CURRENT, Host
 from .manifest import Layer
+from .records import NamedTuple
 
 FORMAT = 1
 _MOST_INSTALLER = 16 << 20

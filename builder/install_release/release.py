@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import (
     durable,
@@ -41,6 +41,7 @@ from .manifest import Conflict, Hook, Manifest
 from .overlay import OverlayError, Proposal, Wanted
 from .plan import Intent, Live, Plan, Step
 from .prune import Pruned
+from .records import NamedTuple
 from .recover import Recovered
 from .serving import Side
 from .stage import Staging

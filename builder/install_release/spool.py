@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from . import manifest as contract
 from . import thin
@@ -17,6 +17,7 @@ from .artifact import GZIP_HEADER, MANIFEST_PATH, MAX_SIGNATURE_BYTES, MAX_SIGNA
 from .errors import ArtifactError, Problem
 from .host import STAGING, Host
 from .manifest import Manifest
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from .donors import Lender

@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from . import __version__, durable, inventory, kept, launcher
 from .artifact import Artifact
@@ -20,7 +19,7 @@ from .host import INSTALL_JSON, LEASE, RELEASE_JSON, RELEASES, SHARED, STAGING, 
 from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
 from .overlay import Rendered
-from .records import as_dict
+from .records import NamedTuple, as_dict
 from .table import Entry, Segment
 from .trust import By
 from .unpack import Destination, unpack

@@ -14,12 +14,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
 from . import workers
 from .artifact import Artifact, lacking
 from .errors import ArtifactError, Problem
 from .manifest import Layer
+from .records import NamedTuple
 from .segments import Reader
 from .table import Entry, Segment
 
