@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .artifact.commands import COMMAND as THIN
 from .command import Answer, Command
 from .deploy.commands import COMMAND as DEPLOY
 from .errors import ArtifactError, BuildError, Problem, UsageError
@@ -305,6 +306,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
+    from . import report
     from .artifact import verify
     from .store.commands import verify_store
 
@@ -327,8 +329,14 @@ def _verify(arguments: argparse.Namespace, progress: Progress) -> Answer:
     if errors:
         problems = [Problem(error.message, "\n".join(map(str, error.problems))) for error in errors]
         raise ArtifactError(f"{len(errors)} of {len(arguments.artifacts)} artifacts do not hold", problems)
-    value = {"artifacts": [{"artifact": str(path), "name": manifest.name, "version": manifest.version, "holds": True} for path, manifest in good]}
-    return Answer(value, [f"{path}: {manifest.name} {manifest.version} holds" for path, manifest in good])
+    value, lines = [], []
+    for path, found in good:
+        name, version, thin = found.manifest.name, found.manifest.version, len(found.left_out)
+        value.append({"artifact": str(path), "name": name, "version": version, "holds": True, "left_out": sorted(found.left_out)})
+        lines.append(
+            f"{path}: {name} {version} holds" + (f", as far as it goes: it is thin, and leaves out {report.count(thin, 'layer')}" if thin else "")
+        )
+    return Answer({"artifacts": value}, lines)
 
 
 def _cache_arguments(parser: argparse.ArgumentParser) -> None:
@@ -408,6 +416,7 @@ COMMANDS = (
     Command(
         "verify", "check every byte of artifacts against every law of the format, or of a store against what was pushed", _verify_arguments, _verify
     ),
+    THIN,
     *STORE_COMMANDS,
     DEPLOY,
     Command("cache", "show what the build cache holds, or remove what was used least recently", _cache_arguments, _cache),

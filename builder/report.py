@@ -222,6 +222,7 @@ def inspection_value(found: Inspection) -> dict[str, Any]:
         "bytes": found.bytes,
         "signatures": [_signature(each) for each in found.signatures],
         "layers": [{key: getattr(layer, key) for key in keys} for layer in found.manifest.layers],
+        "left_out": sorted(found.left_out),
         "largest": [asdict(content) for content in found.largest],
         "manifest": as_dict(found.manifest),
     }
@@ -370,7 +371,10 @@ def inspection(found: Inspection) -> Iterator[str]:
     yield labelled("environment", manifest.env.kind + (", shared between releases" if manifest.env.share else ""))
     yield labelled("root", f"{manifest.root}, keeps {manifest.keep_releases} releases")
     yield labelled("needs", needs(manifest))
-    rows = [[layer.name, layer.kind, size(layer.bytes), size(layer.size), f"{layer.files}", layer.digest[:12]] for layer in manifest.layers]
+    if found.left_out:
+        yield labelled("thin", f"{count(len(found.left_out), 'layer')} left out, for a host that has them")
+    packed = {layer: "left out" if layer.digest in found.left_out else size(layer.bytes) for layer in manifest.layers}
+    rows = [[layer.name, layer.kind, packed[layer], size(layer.size), f"{layer.files}", layer.digest[:12]] for layer in manifest.layers]
     yield ""
     yield from table(["layer", "kind", "packed", "unpacked", "files", "digest"], rows, right={2, 3, 4})
     yield ""

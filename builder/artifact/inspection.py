@@ -26,7 +26,8 @@ class Content:
 
 @frozen
 class Inspection:
-    """An artifact, described: ``bytes`` and ``sha256`` of the whole file, the signatures that it carries, its largest files.
+    """An artifact, described: ``bytes`` and ``sha256`` of the whole file, the signatures that it carries, its largest files. ``left_out``: the
+    digests of layers that a thin one leaves out.
 
     Nothing is said of a signature but by which key it is: who may sign, a host knows.
     """
@@ -38,6 +39,7 @@ class Inspection:
     manifest: Manifest
     signatures: tuple[Signature, ...]
     largest: tuple[Content, ...]
+    left_out: frozenset[str]
 
 
 def inspect(path: Path, *, most: int = 20) -> Inspection:
@@ -46,13 +48,16 @@ def inspect(path: Path, *, most: int = 20) -> Inspection:
         with open_artifact(path) as artifact:
             largest = heapq.nsmallest(most, _files(artifact), key=lambda content: (-content.bytes, content.path))
             signatures = read_all(artifact.signatures, f"{NAMESPACE}{artifact.manifest.name}")
-            return Inspection(path, artifact.size, artifact.sha256(), artifact.id, artifact.manifest, signatures, tuple(largest))
+            facts = artifact.sha256(), artifact.id, artifact.manifest, signatures, tuple(largest), artifact.left_out
+            return Inspection(path, artifact.size, *facts)
     except Damaged as error:
         raise ArtifactError(f"{path}: {error.message}", error.problems) from None
 
 
 def _files(artifact: Artifact) -> Iterator[Content]:
     for layer in artifact.manifest.layers:
+        if layer.digest in artifact.left_out:
+            continue
         for line in artifact.table(layer):
             if isinstance(line, Entry) and line.type == "file":
                 yield Content(line.path, line.size, layer.name)

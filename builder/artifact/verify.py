@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ArtifactError
+from ..frozen import frozen
 from ..install_release.artifact import Artifact, inflate, member, open_artifact, padded, table_prefix
 from ..install_release.errors import ArtifactError as InstallArtifactError
 from ..install_release.errors import Problem
@@ -18,17 +19,28 @@ from ..install_release.table import Entry, Segment, to_line
 from . import INSTALLER_PATH, ORDER, tar
 
 
-def verify(path: Path) -> Manifest:
-    """Read every byte of an artifact and compare it with what it says of itself. Raises ``ArtifactError`` with what does not hold."""
+@frozen
+class Verified:
+    """An artifact that holds: its manifest, and the digests of the layers that a thin one leaves out, of which nothing is known then."""
+
+    manifest: Manifest
+    left_out: frozenset[str]
+
+
+def verify(path: Path) -> Verified:
+    """Read every byte of an artifact and compare it with what it says of itself. Raises ``ArtifactError`` with what does not hold.
+
+    Of a thin one, what it does not leave out.
+    """
     try:
         with open_artifact(path) as artifact:
             problems = [*_verify(artifact)]
-            manifest = artifact.manifest
+            found = Verified(artifact.manifest, artifact.left_out)
     except InstallArtifactError as error:
         raise ArtifactError(f"{path.name}: {error.message}", error.problems) from None
     if problems:
         raise ArtifactError(f"{path.name} breaks the laws of its format", problems)
-    return manifest
+    return found
 
 
 def _verify(artifact: Artifact) -> Iterator[Problem]:
@@ -46,6 +58,8 @@ def _verify(artifact: Artifact) -> Iterator[Problem]:
         yield Problem("installer", "has another tar header than its place says")
     crc, total = zlib.crc32(plain), len(plain)
     for layer in manifest.layers:
+        if layer.digest in artifact.left_out:
+            continue
         lines = b"".join(map(to_line, artifact.table(layer)))  # which has one spelling alone
         table = table_prefix(layer.name, len(lines)) + lines + tar.padding(len(lines))
         if len(table) != layer.table.size:
@@ -58,8 +72,8 @@ def _verify(artifact: Artifact) -> Iterator[Problem]:
     if not _ends(end):
         yield Problem("end", "is not two zero blocks and the last of the stream")
     crc, total = zlib.crc32(tar.END, crc), total + len(tar.END)
-    if (crc, total) != (manifest.tail.crc32, manifest.tail.size):
-        yield Problem("tail", "has another checksum or length than the manifest says")
+    if (crc, total) != (artifact.tail.crc32, artifact.tail.size):
+        yield Problem("tail", "has another checksum or length than its head says")
 
 
 def _ends(data: bytes) -> bool:
