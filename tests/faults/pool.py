@@ -98,6 +98,7 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
     """Workers, ended and cleaned away in the end. ``package``: a directory that holds another ``builder``, to be tried instead of this one's."""
     here = Path(__file__).parents[2]
     memory = Path("/dev/shm")
+    library, _ = shim.compiled("shim.c"), shim.compiled("standin.c")  # before there are workers, who find it in their environment
     with ExitStack() as stack:
         top = Path(tempfile.mkdtemp(prefix="faults-", dir=memory if os.access(memory, os.W_OK) else None))
         stack.callback(shutil.rmtree, top, ignore_errors=True)
@@ -108,7 +109,7 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
             shim.Control(told, create=True)
             environment = {
                 **os.environ,
-                "LD_PRELOAD": str(shim.compiled("shim.c")),
+                "LD_PRELOAD": str(library),
                 "FAULTS_SHM": str(told),
                 "PYTHONPATH": os.pathsep.join([*([str(package)] if package else []), str(here)]),
                 "PYTHONDONTWRITEBYTECODE": "1",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import mmap
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+_PLACE = "FAULTS_COMPILED"
 COUNT, KILL, KILL_GROUP, FAIL, FAIL_LASTING, FAIL_ALL, LOST, SHORT = range(8)
 CHANGES, READS = 1, 2
 _HEAD = struct.Struct("8i q 2i")
@@ -36,12 +39,26 @@ class Call(NamedTuple):
 
 @cache
 def compiled(source: str) -> Path:
-    """``source`` (a .c of this directory) as a shared object (the shim) or a program. Raises ``CalledProcessError`` where it can't be compiled."""
-    directory = Path(tempfile.mkdtemp(prefix="faults-"))
-    name = directory / Path(source).stem
-    more = ["-fPIC", "-shared"] if source == "shim.c" else []
-    subprocess.run(["cc", "-O2", "-o", str(name), *more, str(HERE / source), "-ldl"], check=True)
+    """``source`` (a .c of this directory) as a shared object (the shim) or a program, compiled once for this process and all that it starts.
+
+    Raises ``CalledProcessError`` where it can't be compiled.
+    """
+    name = Path(_compiled()) / Path(source).stem
+    if not name.exists():
+        more = ["-fPIC", "-shared"] if source == "shim.c" else []
+        new = name.with_name(f"{name.name}.{os.getpid()}")
+        subprocess.run(["cc", "-O2", "-o", str(new), *more, str(HERE / source), "-ldl"], check=True)
+        new.replace(name)
     return name
+
+
+def _compiled() -> str:
+    """Where that is; whoever made it removes it in the end."""
+    directory = os.environ.get(_PLACE, "")
+    if not os.path.isdir(directory):
+        directory = os.environ[_PLACE] = tempfile.mkdtemp(prefix="faults-")
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)  # a fork ends by _exit, and does not come here
+    return directory
 
 
 class Control:
