@@ -382,11 +382,11 @@ def back""",
     Mutant(
         "a release is made in its place",
         "stage.py",
-        "                record = _fill(stage, artifact, staging, _readers(host))\n",
+        "                record = _fill(stage, artifact, staging, host)\n",
         """\
                 with host.directory(RELEASES) as releases:
                     durable.publish(stages, staging.tx, releases, artifact.id)
-                record = _fill(stage, artifact, staging, _readers(host))
+                record = _fill(stage, artifact, staging, host)
 """,
         "kill",
         ("shared",),
