@@ -13,11 +13,12 @@ import re
 import selectors
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -121,6 +122,29 @@ def run(
     if check and completed.returncode != 0:
         raise failure(completed, what, error)
     return completed
+
+
+@contextlib.contextmanager
+def connection(argv: Sequence[str], error: type[BuildError]) -> Iterator[socket.socket]:
+    """A process that speaks on its standard input and output (ssh calls it a proxy command), as a socket, for as long as the block lasts.
+
+    It hears no Ctrl-C; when the block is left it reads to the end of what was sent, and has two seconds for that.
+    """
+    ours, its = socket.socketpair()
+    with ours:
+        with its:
+            try:
+                process = subprocess.Popen(argv, stdin=its.fileno(), stdout=its.fileno(), start_new_session=True)
+            except OSError as reason:
+                problem = Problem(argv[0], f"{reason.strerror}.", "Install it, or correct its path.")
+                raise error(f"{argv[0]} can't be started", [problem]) from None
+        try:
+            yield ours
+        finally:
+            ours.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+            _end(process)
 
 
 def end_running() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import StepError
-from builder.run import MAX_LOG_BYTES, build_environment, redact, run, without_credentials
+from builder.errors import BuildError, StepError
+from builder.run import MAX_LOG_BYTES, build_environment, connection, redact, run, without_credentials
 
 
 def python(code: str) -> list[str]:
@@ -175,3 +176,30 @@ def test_no_process_slips_through_while_all_are_ended() -> None:
     )
     for pause in ("0", "0.001", "0.003", "0.01", "0.03"):
         subprocess.run([sys.executable, "-c", program, pause], check=True, timeout=30)
+
+
+def test_a_connection_is_a_process_that_speaks() -> None:
+    """It reads to the end of what was sent, says what it has to, and is gone when the block is left."""
+    with connection(["sh", "-c", "cat; echo $$"], BuildError) as its:
+        its.sendall(b"hello ")
+        its.shutdown(socket.SHUT_WR)
+        said = b""
+        while piece := its.recv(100):
+            said += piece
+    word, number = said.split()
+    assert word == b"hello"
+    assert not Path(f"/proc/{int(number)}").exists()
+
+
+def test_a_connection_that_goes_on_is_ended() -> None:
+    """With all that it started, soon after the block."""
+    with connection(["sh", "-c", "echo $$; exec sleep 1000"], BuildError) as its:
+        number = int(its.recv(100))
+    assert not Path(f"/proc/{number}").exists()
+
+
+def test_a_connection_that_can_not_be_started_is_an_error() -> None:
+    """Which program, and why."""
+    with pytest.raises(BuildError) as caught, connection(["/nonexistent/x"], BuildError):
+        pass
+    assert str(caught.value.problems[0]).startswith("/nonexistent/x: No such file")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..command import Answer, Command
+from ..errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from ..report import Progress
@@ -47,9 +48,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     what = "a release .tgz, or one in a store: STORE#NAME[@ID|@CHANNEL], like s3://releases#shop@production; that is pulled first"
     parser.add_argument("release", metavar="ARTIFACT|STORE#NAME", help=what)
     parser.add_argument("hosts", nargs="+", metavar="HOST", help="as ssh knows it: HOST, USER@HOST, USER@HOST:PORT")
-    parser.add_argument(
-        "--root", default="", metavar="DIR", help="the release root there (else INSTALL_RELEASE_ROOT there, else what the artifact says)"
-    )
+    parser.add_argument("--root", metavar="DIR", help="the release root there (else INSTALL_RELEASE_ROOT there, else what the artifact says)")
     parser.add_argument("--plan", action="store_true", help="show what would be done on each host, and change nothing")
     parser.add_argument("--whole", action="store_true", help="send all of it, whatever a host has")
     parser.add_argument("--expect-sha256", metavar="H", help="refuse any other artifact, before a host is asked")
@@ -63,12 +62,16 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _deploy(arguments: argparse.Namespace, progress: Progress) -> Answer:
     from . import destination
 
+    if arguments.root == "":  # --root "$DIRECTORY", and that is not set
+        raise UsageError("it is not clear which root is meant", [Problem("root", "--root has an empty value.", "Say --root DIR, or leave it out.")])
     hosts, wanted = destination.hosts(arguments.hosts), destination.release(arguments.release)
     artifact = wanted if isinstance(wanted, Path) else _pulled(wanted, arguments.out, progress)
-    from . import rollout, words
+    from . import words
+    from .rollout import roll_out
+    from .visit import Orders
 
-    orders = rollout.Orders(
-        root=arguments.root,
+    orders = Orders(
+        root=arguments.root or "",
         expected=arguments.expect_sha256,
         plan=arguments.plan,
         whole=arguments.whole,
@@ -76,7 +79,7 @@ def _deploy(arguments: argparse.Namespace, progress: Progress) -> Answer:
         options=(*_options(arguments), f"--why={arguments.why or f'deploy {artifact.name}'}"),
         as_json=arguments.json,
     )
-    done = rollout.roll_out(artifact, hosts, orders, progress)
+    done = roll_out(artifact, hosts, orders, progress)
     return Answer(words.rollout_value(done), words.planned(done) if arguments.plan else words.told(done), done.status)
 
 
@@ -103,4 +106,4 @@ def _options(arguments: argparse.Namespace) -> tuple[str, ...]:
     return tuple(words)
 
 
-COMMAND = Command("deploy", "put a release on hosts over ssh, sending each what it lacks", _arguments, _deploy, statuses=STATUSES)
+COMMAND = Command("deploy", "put a release on hosts over ssh, sending each what it lacks", _arguments, _deploy, resumes=True, statuses=STATUSES)

@@ -21,14 +21,20 @@ _GLOBAL = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 
 def guard(connection: fabric.Connection) -> None:
     """Let this connection, and those that it goes through, accept the keys of known_hosts and no other."""
-    while isinstance(connection, fabric.Connection):
-        known, revoked = _read(connection.ssh_config)
-        name = _name(connection.host, connection.port)
-        keys = known.lookup(connection.ssh_config.get("hostkeyalias") or name) or {}
+    for each in route(connection):
+        known, revoked = _read(each.ssh_config)
+        name = _name(each.host, each.port)
+        keys = known.lookup(each.ssh_config.get("hostkeyalias") or name) or {}
         for kind, key in keys.items():
             if key not in revoked:
-                connection.client.get_host_keys().add(name, kind, key)
-        connection.client.set_missing_host_key_policy(_Refuse(revoked))
+                each.client.get_host_keys().add(name, kind, key)
+        each.client.set_missing_host_key_policy(_Refuse(revoked))
+
+
+def route(connection: object) -> Iterator[fabric.Connection]:
+    """A connection, and those that it goes through (ProxyJump)."""
+    while isinstance(connection, fabric.Connection):
+        yield connection
         connection = connection.gateway
 
 

@@ -17,22 +17,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 _STEP = 1 << 20
 
 
 def look(given: str, default: str) -> None:
-    root = given or os.environ.get("INSTALL_RELEASE_ROOT") or default
+    root = os.path.abspath(given or os.environ.get("INSTALL_RELEASE_ROOT") or default)
     found = os.path.join(root, "bin", "install-release")
-    installer = found if os.path.isfile(found) else shutil.which("install-release") or ""
+    installer = found if os.path.isfile(found) else on_path()
     place = root
     while not os.path.isdir(place) and place != os.path.dirname(place):
         place = os.path.dirname(place)
     facts = {
-        "python": ".".join(map(str, sys.version_info[:3])),
         "uid": os.geteuid(),
         "root": root,
-        "exists": os.path.isdir(root),
         "place": place,
         "writable": os.access(place, os.W_OK | os.X_OK),
         "installer": installer,
@@ -44,6 +43,12 @@ def look(given: str, default: str) -> None:
         with contextlib.suppress(ValueError):  # an installer that knows no such command
             facts["have"] = json.loads(done.stdout)
     print(json.dumps(facts))
+
+
+def on_path() -> str:
+    """An ``install-release`` that runs by itself: not the script beside some Python that has it as a package."""
+    found = shutil.which("install-release")
+    return found if found and zipfile.is_zipfile(found) else ""
 
 
 def become(installer: str, count: int, file: bool, who: str, words: list[str]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import DeployError, NoRootError, Problem
 from ..frozen import frozen
+from . import answer
 from .session import Session
 
 
@@ -17,24 +18,20 @@ class There:
 
     root: str
     installer: str
-    python: str
     layers: frozenset[str] | None
 
 
 def look(session: Session, root: str, default: str) -> There:
     """Ask a host. ``root``: as the operator says, else what the host says, else ``default``. Raises ``DeployError``."""
     reply = session.run(["look", root, default])
-    try:
-        facts = json.loads(reply.out)
-    except ValueError:
-        problem = Problem(
-            session.name, f"python3 there ended with status {reply.status}, and said no fact.", "Does it run? Is a shell's profile in the way?"
-        )
-        raise DeployError("the host does not say what it is", [problem]) from None
+    facts = answer.value(reply)
+    if not facts:
+        what = f"a first look, by its python3, ended with status {reply.status}."
+        raise DeployError("the host does not say what it is", [Problem(session.name, what, "What stands above is what it said.")])
     return parse(session.name, facts)
 
 
-def parse(host: str, facts: dict[str, Any]) -> There:
+def parse(host: str, facts: Mapping[str, Any]) -> There:
     """What ``on_host look`` found. Raises ``NoRootError`` where its user can't make or change the root."""
     root, place = facts["root"], facts["place"]
     if not facts["writable"]:
@@ -43,4 +40,4 @@ def parse(host: str, facts: dict[str, Any]) -> There:
         raise NoRootError("there is no place for the release", [Problem(f"{host}:{root}", f"{where} for uid {facts['uid']}.", remedy)])
     have = facts["have"] if facts["installer"] else {"layers": []}
     layers = have.get("layers") if isinstance(have, dict) else None
-    return There(root, facts["installer"], facts["python"], frozenset(map(str, layers)) if isinstance(layers, list) else None)
+    return There(root, facts["installer"], frozenset(map(str, layers)) if isinstance(layers, list) else None)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..report import count, size, table
-from .rollout import Rollout, Visit, value
+from .rollout import Rollout, value
+from .visit import Visit
 
 
 def told(done: Rollout) -> Iterator[str]:
@@ -18,8 +19,7 @@ def _row(visit: Visit) -> list[str]:
     notes = ["was live already"] if visit.already else [str(visit.said.get("state") or "")]
     notes += ["its first installer"] if visit.brought else []
     notes += ["sent whole after all"] if visit.again else []
-    identity = str(visit.said.get("id") or "")
-    return [visit.host, visit.before or "-", identity, size(visit.sent), size(visit.whole), f"{visit.seconds:.1f}", ", ".join(filter(None, notes))]
+    return [visit.host, visit.before or "-", visit.id, size(visit.sent), size(visit.whole), f"{visit.seconds:.1f}", ", ".join(filter(None, notes))]
 
 
 def planned(done: Rollout) -> Iterator[str]:

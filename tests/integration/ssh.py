@@ -22,7 +22,8 @@ set -e
 mkdir -p /run/sshd {PLACE}
 cd {PLACE}
 cat > authorized_keys
-test -e host_key || ssh-keygen -q -t ed25519 -N '' -f host_key
+if test -e config; then exit; fi
+ssh-keygen -q -t ed25519 -N '' -f host_key
 sed 's/^deploy:[^:]*:/deploy:*:/' /etc/shadow > shadow
 chmod 640 shadow
 mount --bind shadow /etc/shadow
@@ -32,7 +33,7 @@ AuthorizedKeysFile {PLACE}/authorized_keys
 UsePAM no
 PasswordAuthentication no
 PidFile none
-AcceptEnv INSTALL_RELEASE_ROOT
+Subsystem sftp internal-sftp
 END
 """
 
@@ -61,12 +62,18 @@ class Operator:
     def meet(self, name: str, host: Host, *, known: bool = True, prefix: tuple[str, ...] = (), **settings: str) -> None:
         """Let this operator in at ``host``, called ``name`` from now on. ``prefix`` stands before the command that is the connection."""
         host.administrate("sh", "-c", _SET_UP, input=self.key.with_suffix(".pub").read_text())
-        sshd = [*prefix, *host.root_argv("/usr/sbin/sshd", "-i", "-f", f"{PLACE}/config")]
-        lines = {"User": "deploy", "ProxyCommand": shlex.join(sshd).replace("%", "%%"), **settings}
-        with (self.ssh / "config").open("a") as config:
-            config.write(f"Host {name}\n" + "".join(f"    {key} {value}\n" for key, value in lines.items()))
+        self.reach(name, *prefix, *host.root_argv("/usr/sbin/sshd", "-i", "-f", f"{PLACE}/config"), **settings)
         if known:
             self.know(name, host)
+
+    def reach(self, name: str, *command: str, **settings: str) -> None:
+        """By ``command``, which is the connection."""
+        self.configure(name, **{"User": "deploy", "ProxyCommand": shlex.join(command), **settings})
+
+    def configure(self, name: str, **settings: str) -> None:
+        """What ssh's configuration says of a host."""
+        with (self.ssh / "config").open("a") as config:
+            config.write(f"Host {name}\n" + "".join(f"    {key} {value}\n" for key, value in settings.items()))
 
     def know(self, name: str, host: Host) -> None:
         """Write the host's key into known_hosts."""
