@@ -23,7 +23,7 @@ from builder.install_release.who import account, who
     ],
 )
 def test_who(environ: dict[str, str], expected: str) -> None:
-    """Who came over ssh comes first, then CI, then the person behind sudo; a uid without an entry in passwd is a number; nothing unprintable gets through."""
+    """Who came over ssh is first, then CI, then who is behind sudo; a uid without a passwd entry is a number; nothing unprintable gets through."""
     assert who(environ, 54321) == expected
 
 
