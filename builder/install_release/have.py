@@ -40,11 +40,12 @@ def gather(root: str) -> Have:
         return Have("", os.path.realpath(root), "", "", "", ())
     with Host(root) as host:
         pointer = host.pointer(CURRENT)
-        current, name = pointer.id if pointer.kind == "release" else "", ""
-        with suppress(InstallError):
+        current, name, program = pointer.id if pointer.kind == "release" else "", "", b""
+        with suppress(InstallError):  # what is damaged, verify tells
             name = host.manifest(current).name if current else ""
-        program = host.read(BIN, installer.NAME, most=_MOST_INSTALLER)
-        version = ".".join(map(str, installer.version_of(program))) if program else ""
+        with suppress(InstallError):
+            program = host.read(BIN, installer.NAME, most=_MOST_INSTALLER) or b""
+        version = ".".join(map(str, installer.version_of(program)))
         layers: dict[str, Layer] = {}
         for donor in (*donors.environments(host), *donors.releases(host)):
             if donor.layer.digest not in layers and not donors.trouble(host, donor):

@@ -28,9 +28,14 @@ class Thin(NamedTuple):
 
 def of(manifest: Manifest, left_out: frozenset[str], size: int, crc32: int) -> Thin:
     """A thin artifact without the layers ``left_out``. ``size`` and ``crc32`` are those of what is left, inflated."""
-    layers = [layer for layer in manifest.layers if layer.digest in left_out]
-    gaps = tuple((layer.table.offset, layer.table.offset + layer.bytes) for layer in layers)
-    return Thin(left_out, Tail(manifest.tail.bytes - sum(layer.bytes for layer in layers), size, crc32), gaps)
+    gaps: list[tuple[int, int]] = []
+    for layer in manifest.layers:
+        if layer.digest in left_out:
+            begin, end = layer.table.offset, layer.table.offset + layer.bytes
+            if gaps and gaps[-1][1] == begin:
+                begin, _ = gaps.pop()
+            gaps.append((begin, end))
+    return Thin(left_out, Tail(manifest.tail.bytes - sum(end - begin for begin, end in gaps), size, crc32), tuple(gaps))
 
 
 def to_bytes(thin: Thin) -> bytes:

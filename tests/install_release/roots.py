@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.install_release import history, release, verify
+from builder.artifact import thin as thinning
+from builder.install_release import have, history, release, verify
 from builder.install_release.artifact import open_artifact
 from builder.install_release.host import Host
 from builder.install_release.manifest import Requires
@@ -51,6 +52,18 @@ def run(*argv: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     if os.geteuid() == 0:
         words.append("--allow-root")
     return subprocess.run(words, cwd=options.pop("cwd", REPOSITORY), capture_output=True, text=True, timeout=60, **options)
+
+
+def has(root: Path) -> frozenset[str]:
+    """The digests of the layers that the host says it has."""
+    return frozenset(layer.digest for layer in have.gather(str(root)).layers)
+
+
+def thin(path: Path, root: Path) -> Path:
+    """What the host at ``root`` lacks of an artifact, beside it."""
+    to = path.with_name(f"{path.name.removesuffix('.tgz')}.thin.tgz")
+    thinning.write(path, has(root), to)
+    return to
 
 
 def id_of(path: Path) -> str:
