@@ -27,7 +27,7 @@ from .tally import Tally
 
 WORKERS = 8
 _LEAST_ASKED, _MOST_ASKED = 8 << 20, 32 << 20  # bytes of a request: each costs some milliseconds of processor, and few requests are few connections
-_NOTED = 8 << 20  # bytes that have arrived after which the journal says so: what a kill can cost, for each request
+_NOTED = 2 << 20  # bytes that have arrived after which the journal says so: what a kill can cost, of each request
 _STEP = 256 << 10  # stays in a processor's cache between the network, the file and the hash
 _SYNCED = 256 << 20  # bytes after which what has arrived is written to the disk
 _Span = tuple[int, int]
