@@ -86,6 +86,9 @@ class Store(Protocol):
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
         """Exactly those bytes of an object, in pieces; a broken connection is taken up where it broke."""
 
+    def estimate(self, spans: Sequence[Span]) -> tuple[int, int]:
+        """How many bytes ``write`` would send, and how many it would have copied, were it to find nothing of an earlier try."""
+
     def write(self, key: str, source: Source, spans: Sequence[Span], sound: Callable[[], None], moved: Moved) -> bool:
         """Put a large object there, where none may be; False: one is. ``spans`` tile ``source``: what the store holds it may copy.
 
@@ -95,8 +98,8 @@ class Store(Protocol):
     def remove(self, key: str) -> None:
         """Remove an object; an absent one is fine."""
 
-    def remove_stale(self, prefix: str, before: datetime) -> int:
-        """Remove what publishers that were killed before that time left below ``prefix``; how much of it there was, in pieces."""
+    def remove_stale(self, prefix: str, before: datetime, *, act: bool) -> int:
+        """Remove what publishers that were killed before that time left below ``prefix``; how much of it there is, in pieces. ``act``: else count."""
 
     def address(self, key: str, seconds: int) -> str:
         """A URL by which anyone can read an object for that long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import boto3
 from botocore.config import Config
@@ -25,6 +26,7 @@ PATIENCE = 60.0  # seconds that a request is tried again for, when nothing answe
 FAMILY = (BotoCoreError, ClientError)  # all that boto3 raises on purpose
 _CHECKSUM_TRIES = 3  # of bytes that arrived as others
 _OPTIONS = ("addressing", "ca", "verify", "patience")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,18 @@ class _Settings:
 
     @classmethod
     def read(cls, url: str, environ: Mapping[str, str]) -> _Settings:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        path, _, query = url.removeprefix("s3://").partition("?")  # urlsplit would take # for a fragment, and drop line feeds
+        bucket, _, prefix = path.partition("/")
+        prefix = prefix.strip("/")
+        options = dict(parse_qsl(query, keep_blank_values=True))
         problems = [Problem(f"?{key}", "is unknown", f"There are {', '.join(_OPTIONS)}.") for key in sorted(set(options) - set(_OPTIONS))]
-        if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc:
+        where = "s3://***" if "@" in path else f"s3://{path}"  # who writes a secret there has written it before an @
+        if not _BUCKET.fullmatch(bucket):
             remedy = "Like s3://releases/shop. Credentials are found as the aws command finds them; the endpoint is AWS_ENDPOINT_URL."
-            problems.append(Problem(url.split("?")[0].replace(parts.netloc, "***") if "@" in parts.netloc else url, "names no bucket", remedy))
+            problems.append(Problem(where, "names no bucket", remedy))
+        elif prefix and (not prefix.isprintable() or any(part in ("", ".", "..") for part in prefix.split("/"))):
+            what = "has a prefix with a part that is empty, . or .., or with a control character"
+            problems.append(Problem(where, what, "What asks for it on the way would change it."))
         addressing = options.get("addressing", environ.get("BUILD_RELEASE_S3_ADDRESSING", ""))
         if addressing not in ("", "path", "virtual", "auto"):
             problems.append(Problem("?addressing", f"{addressing!r} is not path, virtual or auto"))
@@ -56,7 +64,7 @@ class _Settings:
         if problems:
             raise UsageError("the store can't be understood", problems, next_step="docs/store.md")
         verify = False if options.get("verify") == "no" else options.get("ca")
-        return cls(parts.netloc, parts.path.strip("/"), addressing, verify, float(patience))
+        return cls(bucket, prefix, addressing, verify, float(patience))
 
 
 class Bucket:

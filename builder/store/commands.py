@@ -23,15 +23,20 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
     _store_argument(parser)
     parser.add_argument("--channel", default="", metavar="CHANNEL", help="point this channel to it, once it is there")
     _why_argument(parser)
+    _plan_argument(parser)
 
 
 def _push(arguments: argparse.Namespace, progress: Progress) -> Answer:
     from . import open_store, words
     from .ledger import checked_channel
-    from .push import push
+    from .push import plan, push
 
     channel = checked_channel(arguments.channel) if arguments.channel else ""
     store = open_store(arguments.store)
+    if arguments.plan:
+        with progress.stage(f"read {arguments.artifact.name}"):
+            planned = plan(store, arguments.artifact, channel=channel, who=_me(), now=_now())
+        return Answer(words.push_plan_value(store.url, planned), words.push_plan(store.url, planned))
     with progress.transfer(f"push {arguments.artifact.name}") as moved:
         done = push(store, arguments.artifact, channel=channel, why=arguments.why, who=_me(), now=_now(), moved=moved)
     return Answer(words.pushed_value(store.url, done), words.pushed(store.url, done))
@@ -82,6 +87,7 @@ def _promote_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="ID|CHANNEL", help="the release: an id, its last 12 digits, or a channel that points to it")
     parser.add_argument("channel", metavar="CHANNEL", help="the channel to point to it")
     _why_argument(parser)
+    _plan_argument(parser)
 
 
 def _promote(arguments: argparse.Namespace, progress: Progress) -> Answer:
@@ -91,6 +97,9 @@ def _promote(arguments: argparse.Namespace, progress: Progress) -> Answer:
     name = checked_name(arguments.name)
     source = reference(f"{name}@{arguments.source}").at
     store = open_store(arguments.store)
+    if arguments.plan:
+        step = channels.promotion(store, name, source, arguments.channel)
+        return Answer(words.step_value(store.url, name, step), words.step(name, step))
     channel, changed = channels.promote(store, name, source, arguments.channel, why=arguments.why, who=_me(), now=_now())
     return Answer(words.moved_value(store.url, name, channel, changed), words.moved(name, channel, changed))
 
@@ -100,6 +109,7 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     _name_argument(parser)
     _channel_argument(parser)
     _why_argument(parser)
+    _plan_argument(parser)
 
 
 def _rollback(arguments: argparse.Namespace, progress: Progress) -> Answer:
@@ -108,6 +118,9 @@ def _rollback(arguments: argparse.Namespace, progress: Progress) -> Answer:
 
     name = checked_name(arguments.name)
     store = open_store(arguments.store)
+    if arguments.plan:
+        step = channels.retreat(store, name, arguments.channel)
+        return Answer(words.step_value(store.url, name, step), words.step(name, step))
     channel = channels.rollback(store, name, arguments.channel, why=arguments.why, who=_me(), now=_now())
     return Answer(words.moved_value(store.url, name, channel, True), words.moved(name, channel, True))
 
@@ -201,6 +214,10 @@ def _channel_argument(parser: argparse.ArgumentParser) -> None:
 
 def _why_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--why", default="", metavar="TEXT", help="for the channel's history")
+
+
+def _plan_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
 
 
 def _count(text: str) -> int:

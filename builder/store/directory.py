@@ -82,7 +82,7 @@ class DirectoryStore:
 
     def _empty_old(self, key: str, newest: int) -> None:
         old = self._path(key) / str(newest - _KEPT_VERSIONS)
-        if newest > _KEPT_VERSIONS and old.stat().st_size:
+        if newest > _KEPT_VERSIONS and old.exists() and old.stat().st_size:
             scratch = old.with_name(f"{_SCRATCH}{secrets.token_hex(8)}")
             scratch.touch(exist_ok=False)
             os.replace(scratch, old)
@@ -90,7 +90,7 @@ class DirectoryStore:
     def listing(self, prefix: str) -> Iterator[Listed]:
         with self._refusing(prefix):
             top = self._path(prefix)
-            for folder, folders, names in os.walk(top):
+            for folder, folders, names in os.walk(top, onerror=_unless_gone):
                 folders.sort()
                 for name in sorted(names):
                     path = Path(folder, name)
@@ -123,6 +123,9 @@ class DirectoryStore:
             finally:
                 os.close(file)
 
+    def estimate(self, spans: Sequence[Span]) -> tuple[int, int]:
+        return sum(span.length for span in spans), 0
+
     def write(self, key: str, source: Source, spans: Sequence[Span], sound: Callable[[], None], moved: Moved) -> bool:
         """All of it is sent: to read on a share what is there already, for comparing, would move as much."""
 
@@ -140,6 +143,7 @@ class DirectoryStore:
             path = self._path(key)
             with suppress(FileNotFoundError):
                 path.unlink()
+                _sync(path.parent)  # a prune takes first what makes a release one: after a power cut too
             for folder in path.parents:  # an empty one is no folder of a bucket either
                 if folder == self._root:
                     break
@@ -148,14 +152,15 @@ class DirectoryStore:
                 except OSError:
                     break
 
-    def remove_stale(self, prefix: str, before: datetime) -> int:
+    def remove_stale(self, prefix: str, before: datetime, *, act: bool) -> int:
         count = 0
         with self._refusing(prefix):
-            for folder, _, names in os.walk(self._path(prefix)):
+            for folder, _, names in os.walk(self._path(prefix), onerror=_unless_gone):
                 for path in (Path(folder, name) for name in names if name.startswith(_SCRATCH)):
                     with suppress(FileNotFoundError):
                         if path.stat().st_mtime < before.timestamp():
-                            path.unlink()
+                            if act:
+                                path.unlink()
                             count += 1
         return count
 
@@ -234,8 +239,18 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def _sync(directory: Path) -> None:
+    """Where a file system has no such thing (SMB, some of FUSE) it says so, and makes names durable by itself or not at all."""
     file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(file)
+
+
+def _unless_gone(error: OSError) -> None:
+    """A directory that can't be read is not one that is empty: a prune would not see a channel in it."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -19,6 +20,8 @@ from .parts import Part
 _CHUNK = 1 << 20
 _TRIES = 3  # of a whole upload, when others come in between
 _NOT_COPIED = ("NoSuchKey", "NoSuchUpload", "AccessDenied", "InvalidRange", "NotImplemented", "InvalidRequest")
+_SCRATCH = ".part-"  # in the key of an object that is only there to be copied
+_SCRATCH_KEY = re.compile(r"\.part-[0-9a-f]{16}\Z")
 _SPOILED = ("BadDigest", "InvalidPart", "InvalidPartOrder", "EntityTooSmall")
 
 
@@ -78,7 +81,7 @@ class Multipart:
 
     def _after_others(self, key: str) -> bool | None:
         """Somebody ended an upload that several shared: by completing it (False: an object is there), or by giving it up (None)."""
-        return False if self._facts(key) else None
+        return False if self.facts(key) else None
 
     def _send_all(self, upload: _Upload, source: Source, parts: Sequence[Part], moved: Moved) -> list[_Sent]:
         pool = ThreadPoolExecutor(WORKERS)
@@ -138,17 +141,21 @@ class Multipart:
         """
         copied = part.length - part.grafted
         pieces = (Part(part.offset, copied, part.key, part.start), Part(part.offset + copied, part.grafted))
-        key = f"{where['Key'][len(self._bucket.key('')) :]}.part-{hashlib.sha256(sha256.encode()).hexdigest()[:16]}"
+        key = f"{where['Key'][len(self._bucket.key('')) :]}{_SCRATCH}{hashlib.sha256(sha256.encode()).hexdigest()[:16]}"
+        upload = _Upload(self._bucket.key(key), "", {})
         try:
             upload = self._create(key)
             sent = [self._send(upload, number, piece, source, moved) for number, piece in enumerate(pieces, 1)]
             self._put_together(upload, sent)
         except FAMILY as error:
+            if refusals.may_pass(error):
+                raise  # nothing answers: a prune ends what was begun
+            if upload.id:
+                self._abort(upload.key, upload.id)
             if refusals.code(error) in _NOT_COPIED:
                 return ""
-            if refusals.status(error) != 412:
+            if refusals.status(error) != 412:  # else one is there, of an earlier try
                 raise
-            self._abort(upload.key, upload.id)  # one is there, of an earlier try
         tag = self._copy(where, Part(part.offset, part.length, key), sha256)
         self._remove(upload.key)
         return tag
@@ -163,7 +170,7 @@ class Multipart:
             answer = self._put_together(upload, sent)
         except FAMILY as error:
             if refusals.status(error) == 412 or refusals.code(error) == "NoSuchUpload":
-                facts = self._facts(key)
+                facts = self.facts(key)
                 if refusals.status(error) == 412:
                     self._abort(upload.key, upload.id)
                 if facts and facts.get("ChecksumSHA256") == whole:
@@ -173,7 +180,7 @@ class Multipart:
                 self._abort(upload.key, upload.id)
                 return None
             raise self._bucket.told(error, key) from None
-        said = answer.get("ChecksumSHA256") or (self._facts(key) or {}).get("ChecksumSHA256")
+        said = answer.get("ChecksumSHA256") or (self.facts(key) or {}).get("ChecksumSHA256")
         if said != whole:
             self._remove(upload.key)
             what = f"has the checksum {said or '(none)'} where {whole} was sent"
@@ -195,12 +202,17 @@ class Multipart:
         with suppress(*FAMILY):
             self._bucket.ask("delete_object", Key=key)
 
-    def abandon(self, prefix: str, before: datetime) -> int:
-        """End the uploads below ``prefix`` that were begun before that time and never finished; how many."""
+    def abandon(self, prefix: str, before: datetime, act: bool) -> int:
+        """End the uploads below ``prefix`` that were begun before that time and never finished, remove what was there to be copied; how many."""
         stale = [each for each in self._uploads(prefix) if each["Initiated"] < before]
-        for each in stale:
-            self._abort(each["Key"], each["UploadId"])
-        return len(stale)
+        objects = (each for page in self._bucket.pages("list_objects_v2", prefix) for each in page.get("Contents", ()))
+        scratch = [each["Key"] for each in objects if _SCRATCH_KEY.search(each["Key"]) and each["LastModified"] < before]
+        if act:
+            for each in stale:
+                self._abort(each["Key"], each["UploadId"])
+            for key in scratch:
+                self._remove(key)
+        return len(stale) + len(scratch)
 
     def _begun(self, key: str) -> tuple[str, dict[int, Mapping[str, Any]]]:
         """The newest upload of ``key`` that was not ended, and its parts by number; "" when there is none, or we may not know."""
@@ -222,7 +234,7 @@ class Multipart:
         except DeniedError:
             return []
 
-    def _facts(self, key: str) -> Mapping[str, Any] | None:
+    def facts(self, key: str) -> Mapping[str, Any] | None:
         """What the store says of an object, its checksum too."""
         try:
             answer: Mapping[str, Any] = self._bucket.ask("head_object", Key=self._bucket.key(key), ChecksumMode="ENABLED")

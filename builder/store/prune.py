@@ -16,7 +16,8 @@ LEFTOVER = timedelta(days=1)  # after which what is only there in parts is taken
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes, what stays and why, ids of which only a part is there; ``done``: it has been removed, but for ``spared``, now needed."""
+    """What goes, what stays and why, ids of which only a part is there; ``done``: it has been removed, but for ``spared``, now needed.
+    ``scraps``: how many uploads that were never finished, and pieces that were only there to be copied, go too."""
 
     name: str
     going: tuple[Release, ...]
@@ -24,7 +25,7 @@ class Pruning:
     leftovers: tuple[str, ...]
     done: bool
     spared: tuple[str, ...] = ()
-    uploads: int = 0
+    scraps: int = 0
 
     @property
     def bytes(self) -> int:
@@ -38,15 +39,14 @@ def prune(store: Store, name: str, *, newest: int, since: datetime, now: datetim
     going = tuple(release for release in shelf.releases if release.id not in reasons)
     staying = tuple((release, reasons[release.id]) for release in shelf.releases if release.id in reasons)
     leftovers = tuple(identity for identity, modified in shelf.parts if modified < now - LEFTOVER or catalog.is_going(store, name, identity))
-    plan = Pruning(name, going, staying, leftovers, act)
     if not act:
-        return plan
+        return Pruning(name, going, staying, leftovers, False, scraps=store.remove_stale(f"{name}/", now - LEFTOVER, act=False))
     doomed = [*(release.id for release in going), *leftovers]
     for identity in doomed[:1]:
         store.remove(release_key(name, identity, "none"))  # there is no such part: whoever may not remove is told before anything is marked
     spared = [identity for identity in doomed if not _remove(store, name, identity, since, who, now)]
-    uploads = store.remove_stale(release_key(name, "")[:-1], now - LEFTOVER)
-    return Pruning(name, going, staying, leftovers, True, tuple(spared), uploads)
+    scraps = store.remove_stale(f"{name}/", now - LEFTOVER, act=True)
+    return Pruning(name, going, staying, leftovers, True, tuple(spared), scraps)
 
 
 def _remove(store: Store, name: str, identity: str, since: datetime, who: str, now: datetime) -> bool:

@@ -36,6 +36,38 @@ class Pushed:
     moved: Move | None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a push would do. ``new``: the release is not there yet; bytes of it that would be ``sent``, and ``copied`` there; ``before``: where
+    ``channel`` points now ("": nowhere)."""
+
+    record: Record
+    new: bool
+    sent: int
+    copied: int
+    signatures: int
+    new_signatures: int
+    channel: str
+    before: str
+
+
+def plan(store: Store, path: Path, *, channel: str, who: str, now: datetime) -> Plan:
+    """What ``push`` would do: all of the artifact is read, nothing is written. Raises what ``push`` would before it writes."""
+    with layout.Unsigned(path) as source:
+        name, identity = source.manifest.name, source.id
+        _refuse_going(store, name, identity)
+        stated = catalog.sha256(store, name, identity)
+        sha256 = source.check()
+        if stated not in (None, sha256):
+            raise _occupied(name, identity, stated or "", sha256)
+        sent, copied = store.estimate(_spans(store, source)) if stated is None else (0, 0)
+        known = {hashlib.sha256(data).hexdigest() for data in catalog.signatures(store, name, identity)}
+        new_signatures = sum(hashlib.sha256(data).hexdigest() not in known for data in source.signatures)
+        before = catalog.channel(store, name, channel)[0].id if channel else ""
+        record = _record(source, sha256, who, now)
+        return Plan(record, stated is None, sent, copied, len(source.signatures), new_signatures, channel, before)
+
+
 def push(store: Store, path: Path, *, channel: str, why: str, who: str, now: datetime, moved: Moved) -> Pushed:
     """Publish the artifact at ``path``, and point ``channel`` to it unless that is "". Raises ``StoreError`` or ``ArtifactError``."""
     tally = Tally(moved)
@@ -52,12 +84,13 @@ def push(store: Store, path: Path, *, channel: str, why: str, who: str, now: dat
                 sha256 = checking.result()
                 if stated not in (None, sha256):
                     raise _occupied(name, identity, stated or "", sha256)
-                record = Record(
-                    name, identity, source.manifest.version, source.manifest.commit, source.manifest.commit_time, source.size, sha256, who, stamp(now)
-                )
-                new_signatures = _publish(store, source, record, stated is None)
-                if stated or catalog.has_bytes(store, name, identity):
-                    break  # else a prune took what a dead publisher had left, between our finding it and our last object
+                record = _record(source, sha256, who, now)
+                new_signatures = _publish(store, source, record)
+                if catalog.has_bytes(store, name, identity):
+                    break
+                stated = None  # a prune took what was there, between our finding it and our last object
+            else:
+                raise MovedError("the release is taken away as often as it is pushed", [Problem(f"{name}@{identity}", "is being removed by others")])
         finally:
             source.ended = True
     move = channels.point(store, name, channel, identity, how="push", why=why, who=who, now=now) if channel else None
@@ -65,11 +98,15 @@ def push(store: Store, path: Path, *, channel: str, why: str, who: str, now: dat
     return Pushed(record, stated is None, *counts, len(source.signatures), new_signatures, channel, move)
 
 
+def _record(source: layout.Unsigned, sha256: str, who: str, now: datetime) -> Record:
+    manifest = source.manifest
+    return Record(manifest.name, source.id, manifest.version, manifest.commit, manifest.commit_time, source.size, sha256, who, stamp(now))
+
+
 def _write(store: Store, source: layout.Unsigned, checking: Future[str], moved: Moved) -> None:
     """``release.tgz``: as it is here, or nothing."""
     key = release_key(source.manifest.name, source.id, "release.tgz")
-    spans = _spans(store, source) if store.copies else [Span(source.size)]
-    if store.write(key, source, spans, lambda: _wait(checking), moved):
+    if store.write(key, source, _spans(store, source), lambda: _wait(checking), moved):
         return
     # Somebody wrote it, and not its sha256: a publisher that was killed, or is at work. What it is only its bytes say.
     digest = hashlib.sha256()
@@ -87,8 +124,8 @@ def _wait(checking: Future[str]) -> None:
     checking.result()
 
 
-def _publish(store: Store, source: layout.Unsigned, record: Record, new: bool) -> int:
-    """The small objects, ``sha256`` last. How many signatures were not there before."""
+def _publish(store: Store, source: layout.Unsigned, record: Record) -> int:
+    """The small objects, ``sha256`` last; one that a release has lost comes back. How many signatures were not there before."""
 
     def put(part: str, data: bytes, same: Callable[[bytes], bool]) -> bool:
         key = release_key(record.name, record.id, part)
@@ -99,21 +136,21 @@ def _publish(store: Store, source: layout.Unsigned, record: Record, new: bool) -
             raise OccupiedError(_OTHER, [Problem(key, "holds other bytes than this artifact's", _REMEDY)])
         return False
 
-    if new:
-        put("manifest.json", source.manifest_bytes, lambda there: there == source.manifest_bytes)
+    put("manifest.json", source.manifest_bytes, lambda there: there == source.manifest_bytes)
     signatures = 0
     for data in source.signatures:
         signatures += put(f"signatures/{hashlib.sha256(data).hexdigest()}", data, partial(operator.eq, data))
-    if new:
-        put("pushed.json", to_bytes(record), lambda there: True)  # whoever was first
-        line = sum_line(record.sha256)
-        put("sha256", line, lambda there: there == line)
-        _refuse_going(store, record.name, record.id)
+    put("pushed.json", to_bytes(record), lambda there: True)  # whoever was first
+    line = sum_line(record.sha256)
+    put("sha256", line, lambda there: there == line)
+    _refuse_going(store, record.name, record.id)
     return signatures
 
 
 def _spans(store: Store, source: layout.Unsigned) -> list[Span]:
-    """The artifact, and what of it other releases of the same name hold."""
+    """The artifact, and what of it other releases of the same name hold, where the store copies."""
+    if not store.copies:
+        return [Span(source.size)]
     there: dict[str, tuple[str, int]] = {}
     for identity in _bases(store, source.manifest.name):
         try:

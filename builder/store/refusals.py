@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
 from botocore import exceptions as aws
 
 from ..errors import (
@@ -16,6 +20,8 @@ from ..errors import (
     UnreachableError,
 )
 
+_SKEW = timedelta(minutes=15)  # that S3 allows
+_LOGIN = re.compile(r"(?<=//)[^/@\s]+@")  # of an endpoint or a proxy
 _CREDENTIALS = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that AWS_PROFILE names."
 _CODES: dict[str, tuple[type[StoreError], str, str, str]] = {  # code -> class, message, what, remedy
     "NoSuchBucket": (
@@ -94,15 +100,23 @@ def may_pass(error: BaseException) -> bool:
 
 def told(error: BaseException, where: str, endpoint: str, waited: float) -> StoreError:
     """``error`` as a ``StoreError`` with its next step. ``waited`` seconds it was tried again."""
+    endpoint = _without_login(endpoint)
     if isinstance(error, aws.ClientError):
-        name = code(error)
+        name, ahead = code(error), _ahead(error)
         if name.isdecimal() or name not in _CODES:
             name = _BY_STATUS.get(status(error), name)
-        if name in _CODES:
-            kind, message, what, remedy = _CODES[name]
-            return kind(message, [Problem(where, what, remedy)])
-        said = str(error.response.get("Error", {}).get("Message") or error)
-        return StoreError("the store says no", [Problem(where, f"{name or status(error)}: {said}")])
+        if name == "AccessDenied" and abs(ahead) > _SKEW:
+            name = "RequestTimeTooSkewed"  # what has no body has no better word: HEAD
+        said = _without_login(str(error.response.get("Error", {}).get("Message") or ""))
+        if name not in _CODES:
+            return StoreError("the store says no", [Problem(where, f"{name or status(error)}: {said or _sentence(error)}")])
+        kind, message, what, remedy = _CODES[name]
+        if kind is ClockError and abs(ahead) > _SKEW:
+            which = "ahead of" if ahead > timedelta() else "behind"
+            what = f"this machine's clock is {round(abs(ahead) / timedelta(minutes=1))} minutes {which} the store's, 15 are allowed"
+        if kind is DeniedError and len(said.split()) > 2:  # more than "Access Denied.": whose key it is, which right, which rule
+            what = f"{what}: {said.rstrip('.')}"
+        return kind(message, [Problem(where, what, remedy)])
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.ProfileNotFound | aws.CredentialRetrievalError):
         return CredentialsError("there are no credentials for the store", [Problem("credentials", _sentence(error), _CREDENTIALS)])
     if isinstance(error, aws.NoRegionError):
@@ -116,5 +130,18 @@ def told(error: BaseException, where: str, endpoint: str, waited: float) -> Stor
     return StoreError("the store can't be used", [Problem(where, _sentence(error))])
 
 
+def _ahead(error: aws.ClientError) -> timedelta:
+    """How far this machine's clock is ahead of the store's, by the date of its answer; nothing where that has none."""
+    try:
+        theirs = parsedate_to_datetime(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
+    except ValueError:
+        return timedelta()
+    return datetime.now(UTC) - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))
+
+
+def _without_login(text: str) -> str:
+    return _LOGIN.sub("***@", text)
+
+
 def _sentence(error: BaseException) -> str:
-    return str(error).strip().rstrip(".")
+    return _without_login(str(error).strip().rstrip("."))

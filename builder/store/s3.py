@@ -109,16 +109,23 @@ class S3Store:
         with self._bucket.telling(key):
             self._bucket.ask("delete_object", Key=self._bucket.key(key))
 
-    def remove_stale(self, prefix: str, before: datetime) -> int:
-        return self._multipart.abandon(prefix, before)
+    def remove_stale(self, prefix: str, before: datetime, *, act: bool) -> int:
+        return self._multipart.abandon(prefix, before, act)
 
     def address(self, key: str, seconds: int) -> str:
         with self._bucket.telling(key):
             where = {"Bucket": self._bucket.name, "Key": self._bucket.key(key)}
             return str(self._bucket.client.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds))
 
+    def estimate(self, spans: Sequence[Span]) -> tuple[int, int]:
+        parts = plan(spans)
+        copied = sum(part.length - part.grafted for part in parts if part.key)
+        return sum(part.length for part in parts) - copied, copied
+
     def write(self, key: str, source: Source, spans: Sequence[Span], sound: Callable[[], None], moved: Moved) -> bool:
         """In parts, some of them copied from other objects; what an earlier try has left there is taken up."""
+        if self._multipart.facts(key):
+            return False  # the last request would say so too, when all had been sent
         parts = plan(spans)
         if len(parts) > 1 or any(part.key for part in parts):
             return self._multipart.write(key, source, parts, sound, moved)

@@ -9,10 +9,11 @@ from typing import Any
 
 from ..report import count, labelled, size, table
 from .catalog import Shelf
+from .channels import Step
 from .ledger import Channel, moment, stamp
 from .prune import Pruning
 from .pull import Pulled
-from .push import Pushed
+from .push import Plan, Pushed
 
 
 def pushed(url: str, done: Pushed) -> Iterator[str]:
@@ -43,6 +44,35 @@ def pushed_value(url: str, done: Pushed) -> dict[str, Any]:
         "new_signatures": done.new_signatures,
         "channel": done.channel or None,
         "move": asdict(done.moved) if done.moved else None,
+    }
+
+
+def push_plan(url: str, planned: Plan) -> Iterator[str]:
+    record = planned.record
+    yield f"{url}   {record.name}@{record.id}   {size(record.bytes)}   {'would be pushed' if planned.new else 'is there already'}"
+    yield f"  sha256 {record.sha256}"
+    if planned.new:
+        ways = {"sent": planned.sent, "copied in the store": planned.copied}
+        yield labelled("would move", ", ".join(f"{size(each)} {how}" for how, each in ways.items() if each))
+    if planned.signatures:
+        yield labelled("signatures", f"{planned.signatures}, {planned.new_signatures} of them new")
+    if planned.channel:
+        yield labelled("channel", f"{planned.channel} {_would_point(record.id, planned.before)}")
+    yield "nothing was done"
+
+
+def push_plan_value(url: str, planned: Plan) -> dict[str, Any]:
+    return {
+        "store": url,
+        "plan": True,
+        **{key: each for key, each in asdict(planned.record).items() if key not in ("who", "when")},
+        "new": planned.new,
+        "sent": planned.sent,
+        "copied": planned.copied,
+        "signatures": planned.signatures,
+        "new_signatures": planned.new_signatures,
+        "channel": planned.channel or None,
+        "before": planned.before or None,
     }
 
 
@@ -131,6 +161,24 @@ def moved_value(url: str, name: str, channel: Channel, changed: bool) -> dict[st
     return {"store": url, "name": name, "channel": channel.name, "id": channel.id, "changed": changed, "move": asdict(channel.moves[-1])}
 
 
+def step(name: str, planned: Step) -> Iterator[str]:
+    yield f"{name}@{planned.before.name} {_would_point(planned.id, planned.before.id)}"
+    yield "nothing was done"
+
+
+def step_value(url: str, name: str, planned: Step) -> dict[str, Any]:
+    return {
+        "store": url,
+        "plan": True,
+        "name": name,
+        "channel": planned.before.name,
+        "id": planned.id,
+        "before": planned.before.id or None,
+        "how": planned.how,
+        "changed": planned.changes,
+    }
+
+
 def history(name: str, channel: Channel) -> Iterator[str]:
     yield f"{name}@{channel.name}   {count(len(channel.moves), 'move')}"
     rows = [[_minute(move.when), move.how, move.id, move.before or "-", move.who, move.why or "-"] for move in reversed(channel.moves)]
@@ -151,8 +199,8 @@ def pruned(done: Pruning) -> Iterator[str]:
     rows += [[identity, "", "", f"{verb}: only a part of it is there"] for identity in done.leftovers if identity not in done.spared]
     if rows:
         yield from table(["release", "version", "size", ""], rows, right={2})
-    if done.uploads:
-        yield labelled("uploads", f"{done.uploads} that were never finished are removed")
+    if done.scraps:
+        yield labelled("scraps", f"{count(done.scraps, 'upload or piece', 'uploads and pieces')} of publishers that were killed {verb} too")
     if not done.done:
         yield "nothing was done: say --yes to do it"
 
@@ -166,6 +214,7 @@ def pruned_value(url: str, done: Pruning) -> dict[str, Any]:
         "staying": [{"id": release.id, "reason": reason} for release, reason in done.staying],
         "spared": list(done.spared),
         "leftovers": list(done.leftovers),
+        "scraps": done.scraps,
         "bytes": done.bytes,
     }
 
@@ -187,6 +236,10 @@ def address(url: str, identity: str, sha256: str, seconds: int) -> Iterator[str]
 
 def address_value(url: str, name: str, identity: str, sha256: str, seconds: int) -> dict[str, Any]:
     return {"url": url, "name": name, "id": identity, "sha256": sha256, "seconds": seconds}
+
+
+def _would_point(to: str, before: str) -> str:
+    return f"points to {to} already" if to == before else f"would point to {to}, {f'now {before}' if before else 'and points nowhere now'}"
 
 
 def _from(before: str) -> str:

@@ -94,6 +94,31 @@ def test_every_command_speaks_to_programs(shelf: str, tmp_path: Path, ask: Calla
     assert ask("url", shelf, "shop@staging")["url"].startswith("file://")
 
 
+def test_what_would_be_done_is_shown_and_not_done(url: str, tmp_path: Path, ask: Callable[..., Any], run: Run) -> None:
+    """push, promote and rollback with --plan say what they then do; until then nothing is there, and nothing moves."""
+    one, two = release(tmp_path, source="one"), release(tmp_path, source="two", time=1763992672)
+    planned = ask("push", one.path, url, "--channel", "staging", "--plan")
+    assert (planned["plan"], planned["new"], planned["before"]) == (True, True, None)
+    assert ask("list", url)["names"] == []
+    done = ask("push", one.path, url, "--channel", "staging")
+    assert (planned["id"], planned["sha256"], planned["sent"]) == (done["id"], done["sha256"], done["sent"])
+    assert ask("push", one.path, url, "--plan")["new"] is False
+    assert "would be pushed" in run("push", two.path, url, "--channel", "staging", "--plan")[1]
+    ask("push", two.path, url, "--channel", "staging")
+    for words, before, after in (
+        (["promote", url, "shop", one.id, "production"], None, one.id),
+        (["promote", url, "shop", "staging", "production"], one.id, two.id),
+        (["rollback", url, "shop", "production"], two.id, one.id),
+    ):
+        planned = ask(*words, "--plan")
+        assert (planned["before"], planned["id"], planned["changed"]) == (before, after, True)
+        assert f"would point to {after}" in run(*words, "--plan")[1]
+        assert ask("list", url)["names"][0]["channels"].get("production") == before
+        assert ask(*words)["id"] == after
+    assert f"points to {one.id} already" in run("promote", url, "shop", one.id, "production", "--plan")[1]
+    assert run("rollback", url, "shop", "production", "--plan")[0] == 3
+
+
 def test_an_error_speaks_to_programs_too(shelf: str, run: Run) -> None:
     """With status 3, the reasons, and what to do."""
     status, out, err = run("rollback", shelf, "shop", "production", "--json")

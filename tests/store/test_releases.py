@@ -294,6 +294,41 @@ def test_promotion_moves_a_pointer(store: Store, tmp_path: Path, do_push: Push, 
     assert channel.id == built.id
 
 
+def test_what_a_release_has_lost_comes_back(store: Store, tmp_path: Path, do_push: Push) -> None:
+    """The same artifact pushed again puts back what somebody removed, and leaves the rest."""
+    built = release(tmp_path)
+    do_push(built.path)
+    for part, sent in (("manifest.json", 0), ("pushed.json", 0), ("sha256", 0), ("release.tgz", built.bytes)):
+        store.remove(release_key("shop", built.id, part))
+        assert part == "sha256" or catalog.verify(store, (), nothing)[1]
+        assert do_push(built.path).sent == sent
+        assert [each.id for each in catalog.shelf(store, "shop").releases] == [built.id]
+        assert not catalog.verify(store, (), nothing)[1]
+
+
+def test_a_promotion_that_is_taken_back_takes_back_nothing_else(store: Store, tmp_path: Path, do_push: Push) -> None:
+    """A prune and another promotion come in between: theirs stays, and all three moves are in the history."""
+    a, b, c = (release(tmp_path, source=str(number), time=1763892672 + number).path for number in range(3))
+    ids = [do_push(path).record.id for path in (a, b, c)]
+    channels.promote(store, "shop", ids[0], "live", why="", who="ann", now=NOW)
+
+    class Busy:
+        """The store, in which others are at work: right behind a move."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        def swap(self, key: str, data: bytes, tag: str | None) -> bool:
+            won = store.swap(key, data, tag)
+            store.create(release_key("shop", ids[1], "going"), b"")
+            channels.promote(store, "shop", ids[2], "live", why="", who="bob", now=NOW)
+            return won
+
+    with pytest.raises(MovedError, match="being removed"):
+        channels.promote(Busy(), "shop", ids[1], "live", why="", who="ann", now=NOW)  # type: ignore[arg-type]
+    assert [move.id for move in channels.history(store, "shop", "live").moves] == ids
+
+
 def test_only_a_whole_release_is_promoted(store: Store, tmp_path: Path) -> None:
     """Not one that is not there, of which a part is there, or which is being removed."""
     built = release(tmp_path)

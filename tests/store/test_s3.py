@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -21,10 +27,12 @@ from builder.errors import (
     UnreachableError,
     UsageError,
 )
-from builder.store import catalog, open_store, refusals
+from builder.store import catalog, channels, open_store, refusals
 from builder.store.ledger import reference, release_key
+from builder.store.prune import prune
 from builder.store.pull import Pulled, pull
-from builder.store.push import Pushed, push
+from builder.store.push import Pushed, plan, push
+from tests.conftest import missing
 from tests.store.proxy import Cut, between
 from tests.store.releases import LARGE, MIB, Wheels, release
 from tests.store.weed import BUCKET, Server, serving
@@ -129,6 +137,59 @@ def test_what_s3_says_becomes_a_kind_of_error(code: str, status: int, kind: type
     assert kind is not StoreError or "what it says" in told.problems[0].what
 
 
+def test_a_refusal_without_a_body_under_a_wrong_clock_is_the_clocks() -> None:
+    """HEAD has no words: the date of the answer has."""
+    facts = {"HTTPStatusCode": 403, "HTTPHeaders": {"date": "Tue, 24 Nov 2020 12:00:00 GMT"}}
+    told = refusals.told(ClientError({"Error": {"Code": "403"}, "ResponseMetadata": facts}, "HeadObject"), "s3://releases", "", 0)
+    assert type(told) is ClockError
+    assert "minutes ahead of the store's" in told.problems[0].what
+
+
+def test_a_refusal_says_what_the_server_says() -> None:
+    """Which right is missing, where the server knows it: a key of KMS, a bucket whose readers pay."""
+    said = "User: arn:aws:iam::000000000000:user/ci is not authorized to perform: kms:GenerateDataKey"
+    error = ClientError({"Error": {"Code": "AccessDenied", "Message": said}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject")
+    assert "kms:GenerateDataKey" in refusals.told(error, "s3://releases", "", 0).problems[0].what
+
+
+def test_the_login_of_an_endpoint_is_not_repeated(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A password in AWS_ENDPOINT_URL stays out of what is printed and kept in logs."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://ann:hunter2@127.0.0.1:9")
+    with pytest.raises(StoreError) as told:
+        do_pull(f"{bucket}?patience=0", tmp_path / "out")
+    assert "127.0.0.1:9" in str(told.value.problems[0])
+    assert "hunter2" not in f"{told.value.message} {[*map(str, told.value.problems)]} {told.value.next_step}"
+
+
+@pytest.fixture(scope="session")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables under which CLOCK_OFFSET sets the clock of a process off."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        missing("cc not found")
+    made = tmp_path_factory.mktemp("clock") / "clock.so"
+    subprocess.run([str(compiler), "-shared", "-fPIC", "-o", made, Path(__file__).with_name("clock.c"), "-ldl"], check=True)
+    return {"LD_PRELOAD": str(made)}
+
+
+@pytest.mark.parametrize(("offset", "said"), [(1200, "20 minutes ahead of"), (-7200, "120 minutes behind"), (600, "")])
+def test_a_clock_that_is_off_is_told(bucket: str, clock: dict[str, str], tmp_path: Path, offset: int, said: str) -> None:
+    """The server refuses what is older or newer than 15 minutes: by how much the clock is off is said, and how to set it. Ten are no matter."""
+    built = release(tmp_path)
+    for words in (["push", built.path, bucket], ["pull", bucket, "shop", "-o", tmp_path / "out"], ["list", bucket]):
+        command = [sys.executable, "-m", "builder", *map(str, words), "--json"]
+        done = subprocess.run(command, env={**os.environ, **clock, "CLOCK_OFFSET": str(offset)}, capture_output=True, text=True)
+        answer: Any = json.loads(done.stdout)
+        if not said:
+            assert done.returncode == 0, done.stderr
+            continue
+        assert done.returncode == 3
+        assert "clock here" in answer["error"]["message"]
+        (problem,) = answer["error"]["problems"]
+        assert said in problem["what"]
+        assert "timedatectl" in problem["remedy"]
+
+
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError", "ConditionalRequestConflict", "OperationAborted"])
 def test_what_may_pass_is_tried_again(code: str) -> None:
     """409 is no lost race: the same request is made again."""
@@ -140,7 +201,23 @@ def test_what_may_pass_is_tried_again(code: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["s3://", "s3:///x", "s3://key:secret@bucket", "s3://b?adressing=path", "s3://b?addressing=odd", "s3://b?verify=maybe", "s3://b?patience=x"],
+    [
+        *(
+            "s3://",
+            "s3:///x",
+            "s3://[x",
+            "s3://b c",
+            "s3://key:secret@bucket",
+            "s3://key:a/secret@bucket",
+            "s3://b/x/../y",
+            "s3://b/x//y",
+            "s3://b/\n",
+        ),
+        "s3://b?adressing=path",
+        "s3://b?addressing=odd",
+        "s3://b?verify=maybe",
+        "s3://b?patience=x",
+    ],
 )
 def test_an_address_that_makes_no_sense_is_told(url: str) -> None:
     """Before anything is asked; a secret in it is not repeated."""
@@ -155,6 +232,99 @@ def test_addressing_styles(bucket: str, style: str) -> None:
     store = open_store(f"{bucket}?addressing={style}")
     assert store.create("a", b"1")
     assert store.get("a", 1) == b"1"
+
+
+def test_a_prefix_may_be_called_anything(bucket: str, tmp_path: Path) -> None:
+    """Blanks, percent signs, what urls and queries use, letters of other scripts: written, copied from, listed, read, removed."""
+    url = f"{bucket}/a b/%41+c&d=é#;:~'/ж"
+    one = release(tmp_path, wheels=LARGE)
+    two = release(tmp_path, source="two", time=1763992672, wheels=Wheels({**LARGE.of, "w11": ("other", 500_000)}))
+    do_push(url, one.path, "staging")
+    assert do_push(url, two.path).copied > 55 * MIB
+    assert do_pull(url, tmp_path / "out").sha256 == two.sha256
+    assert not catalog.verify(open_store(url), (), nothing)[1]
+    later = datetime.now(UTC) + timedelta(days=60)
+    channels.promote(open_store(url), "shop", two.id, "staging", why="", who="ann", now=NOW)
+    assert [each.id for each in prune(open_store(url), "shop", newest=1, since=later, now=later, who="ann", act=True).going] == [one.id]
+    assert [each.id for each in catalog.shelf(open_store(url), "shop").releases] == [two.id]
+
+
+def test_a_move_that_was_made_is_not_made_again(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its reply is lost, and before it is asked again somebody moves the channel on: theirs stays, and ours is in the history once."""
+    one, two = release(tmp_path, source="one"), release(tmp_path, source="two", time=1763992672)
+    for built in (one, two):
+        do_push(bucket, built.path)
+    theirs = open_store(bucket)
+    moved: list[str] = []
+
+    def after(number: int, method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("/channels/staging") and not moved:
+            moved.append(channels.promote(theirs, "shop", two.id, "staging", why="", who="bob", now=NOW)[0].id)
+            raise Cut
+
+    with between(server.endpoint, after=after) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        done = do_push(bucket, one.path, "staging")
+    assert done.moved
+    assert done.moved.id == one.id
+    assert [move.id for move in channels.history(theirs, "shop", "staging").moves] == [one.id, two.id]
+
+
+def test_a_prune_takes_what_was_only_there_to_be_copied(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A scratch object whose removal failed, an upload that nobody finished: shown first, and gone a day later; what is released stays."""
+    first = release(tmp_path, source="one", wheels=LARGE)
+    second = release(tmp_path, source="two", time=1763992672, wheels=Wheels({**LARGE.of, "w11": ("other", 500_000)}))
+    do_push(bucket, first.path)
+
+    def lost(number: int, method: str, path: str) -> None:
+        if method == "DELETE" and ".part-" in path:
+            raise Cut
+
+    with between(server.endpoint, before=lost) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        do_push(f"{bucket}?patience=0", second.path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    key = f"{bucket.removeprefix(f's3://{BUCKET}/')}/{release_key('shop', '20200101000000-000000000000', 'release.tgz')}"
+    server.client().create_multipart_upload(Bucket=BUCKET, Key=key, ChecksumAlgorithm="SHA256")
+    store = open_store(bucket)
+
+    def scraps() -> list[str]:
+        return [each.key for each in store.listing("") if ".part-" in each.key]
+
+    def pruned(days: int, act: bool) -> int:
+        return prune(store, "shop", newest=9, since=NOW, now=datetime.now(UTC) + timedelta(days=days), who="ann", act=act).scraps
+
+    left = len(scraps())
+    assert left
+    assert (pruned(0, True), pruned(2, False), len(scraps())) == (0, left + 1, left)
+    assert (pruned(2, True), pruned(2, False), scraps()) == (left + 1, 0, [])
+    assert not catalog.verify(store, (), nothing)[1]
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_bucket_that_keeps_versions(server: Server, bucket: str, tmp_path: Path, locked: bool) -> None:
+    """With versioning, and with object lock that lets nothing go for a day: pushed, moved, rolled back, pruned, pushed again as elsewhere."""
+    name = f"versions-{locked}".lower()
+    client = server.client()
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked)
+    if locked:
+        rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+        client.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule})
+    else:
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    url = f"s3://{name}/x"
+    built = [release(tmp_path, source=str(number), time=1763892672 + number, wheels=SMALL) for number in range(2)]
+    for each in built:
+        do_push(url, each.path, "staging")
+    store = open_store(url)
+    assert channels.rollback(store, "shop", "staging", why="", who="ann", now=NOW).id == built[0].id
+    channels.promote(store, "shop", built[1].id, "staging", why="", who="ann", now=NOW)
+    assert do_pull(url, tmp_path / "out").sha256 == built[1].sha256
+    later = datetime.now(UTC) + timedelta(days=60)
+    prune(store, "shop", newest=1, since=later, now=later, who="ann", act=True)
+    assert [each.id for each in catalog.shelf(store, "shop").releases] == [built[1].id]
+    assert do_push(url, built[0].path).new
+    assert not catalog.verify(store, (), nothing)[1]
 
 
 def test_a_replied_lost_is_no_lost_race(bucket: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -316,7 +486,9 @@ def test_one_changed_wheel_moves_its_bytes(bucket: str, server: Server, tmp_path
     changed = Wheels({**LARGE.of, "w11": ("other", 500_000)})
     second = release(tmp_path, source="two", time=1763992672, wheels=changed)
     do_push(bucket, first.path)
+    planned = plan(open_store(bucket), second.path, channel="", who="ci", now=NOW)
     done = do_push(bucket, second.path)
+    assert (planned.new, planned.sent, planned.copied) == (True, done.sent, done.copied)
     assert done.sent <= 0.03 * second.bytes + 5 * MIB + 500_000
     assert done.sent + done.copied == second.bytes
     assert not [each.key for each in open_store(bucket).listing("") if ".part-" in each.key]

