@@ -160,7 +160,7 @@ def _no_login(name: str, what: str, remedy: str) -> LoginError:
 
 
 def _unreachable(name: str, error: Exception) -> UnreachableHostError:
-    what = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    what = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it ended the connection"
     return UnreachableHostError(
         "the host can't be reached", [Problem(name, f"{what.rstrip('.')}.", f"Try ssh {name}: the same configuration is read.")]
     )
@@ -192,16 +192,22 @@ def _keep_alive(transport: paramiko.Transport) -> None:
 
 def _feed(channel: paramiko.Channel, feed: Iterable[bytes]) -> tuple[int, bool]:
     """Send the program and what it is to read: how much of that has gone, and whether all has. A program that ends early needs no more."""
-    sent = 0
-    try:
-        channel.sendall(_PROGRAM)
+    sent, whole = 0, _put(channel.sendall, _PROGRAM)
+    if whole:
         for piece in feed:
-            channel.sendall(piece)
+            if not (whole := _put(channel.sendall, piece)):
+                break
             sent += len(piece)
-        channel.shutdown_write()
-    except OSError:
-        return sent, False
-    return sent, True
+    return sent, whole and _put(channel.shutdown_write)
+
+
+def _put(send: Callable[..., object], *data: bytes) -> bool:
+    """Whether it went: the other side may have ended, or the connection."""
+    try:
+        send(*data)
+    except (OSError, EOFError, paramiko.SSHException):
+        return False
+    return True
 
 
 def _listen(receive: Callable[[int], bytes], take: Callable[[bytes], object]) -> None:

@@ -32,6 +32,14 @@ FIRST = 1763892672
 FABFILE = re.search(r"<!-- fabfile: begin -->\n```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(), re.DOTALL)
 HOOK = ("sh", "-c", "touch ../../../shared/started; while ! test -e ../../../shared/go; do sleep 0.05; done")
 
+CUT = """\
+import os, sys
+left = int(sys.argv[1])
+while left and (piece := os.read(0, min(left, 65536))):
+    os.write(1, piece)
+    left -= len(piece)
+"""
+
 
 class Fleet:
     """Two hosts, and somebody who may deploy there: ``hosts`` by name."""
@@ -270,14 +278,15 @@ def test_a_full_disk(make_host: MakeHost, tmp_path: Path) -> None:
     assert fleet.hosts["web1"].run("sh", "-c", f"ls {ROOT}/releases {ROOT}/envs 2>/dev/null", check=False).stdout == ""
 
 
-@pytest.mark.parametrize("count", [4_000, 300_000, 1_000_000])
+@pytest.mark.parametrize("count", [1_000, 300_000, 1_000_000])
 def test_a_connection_that_breaks_on_the_way(fleet: Fleet, count: int) -> None:
     """Nothing of it is there: half an artifact is refused, nothing is visible, nothing temporary stays. The same command again does it."""
     one = artifact(fleet.work, "1.0")
     host = fleet.hosts["web1"]
-    fleet.operator.meet("weak", host, prefix=("sh", "-c", f'head -c {count} | "$@"', "sh"))
+    (fleet.work / "cut.py").write_text(CUT)
+    fleet.operator.meet("weak", host, prefix=("sh", "-c", f'"{sys.executable}" "{fleet.work}/cut.py" {count} | "$@" | cat', "sh"))
     done = fleet.deploy(one.path, "weak", "web2", status=3)
-    assert re.search(r"the connection was lost|the host can't be reached", done.stderr), done.stderr
+    assert ("the host can't be reached" if count < 10_000 else "the connection was lost") in done.stderr
     assert "(exit status 3); not reached: web2:" in done.stderr
     wait_until(lambda: host.run("sh", "-c", "grep -l -- '[-]-root=' /proc/[0-9]*/cmdline", check=False).stdout == "")
     assert leftovers(host) == ""
