@@ -20,12 +20,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .artifact.commands import COMMAND as THIN
 from .command import Answer, Command
 from .deploy.commands import COMMAND as DEPLOY
 from .errors import ArtifactError, BuildError, Problem, UsageError
 from .install_release import __version__
 from .store.commands import COMMANDS as STORE_COMMANDS
+from .thin import COMMAND as THIN
 
 if TYPE_CHECKING:
     from .pipeline import Options

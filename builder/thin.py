@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..command import Answer, Command
+from .command import Answer, Command
 
 if TYPE_CHECKING:
-    from ..report import Progress
+    from .report import Progress
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _thin(arguments: argparse.Namespace, progress: Progress) -> Answer:
-    from ..report import size
-    from . import thin
+    from .artifact import thin
+    from .report import size
 
     path = arguments.artifact
     out = arguments.out or path.with_name(f"{path.name.removesuffix('.tgz')}.thin.tgz")
