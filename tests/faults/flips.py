@@ -18,6 +18,7 @@ from builder.errors import ArtifactError as BuildError
 from builder.install_release.artifact import GZIP_HEADER, Artifact
 from builder.install_release.errors import ArtifactError
 from builder.install_release.unpack import Destination, unpack
+from tests import keys
 
 from .forge import SOURCE, Forged, honest
 from .report import Report
@@ -25,11 +26,22 @@ from .report import Report
 ROW = "flips"
 _MEMORY = Path("/dev/shm")
 _SAMPLE = 1500  # of a bounded run
-SIGNATURE = b"-----BEGIN SSH SIGNATURE-----\nU1NIU0lHAAAAAQ\n-----END SSH SIGNATURE-----\n"
 
 
-def release() -> bytes:
-    """At most 64 KiB, with something of everything; told the truth by ``verify`` as well."""
+def signature(number: int) -> bytes:
+    """Nobody's, and well-formed: by a key that is all the same byte."""
+    key = text(b"ssh-ed25519") + text(bytes([number]) * 32)
+    parts = (key, keys.NAMESPACE.encode(), b"", b"sha512", text(b"ssh-ed25519") + text(bytes([number]) * 64))
+    return keys.armour(b"SSHSIG" + (1).to_bytes(4, "big") + b"".join(map(text, parts)))
+
+
+def text(data: bytes) -> bytes:
+    """A string of OpenSSH's."""
+    return len(data).to_bytes(4, "big") + data
+
+
+def release(left_out: tuple[str, ...] | None = None) -> bytes:
+    """At most 64 KiB, with something of everything; told the truth by ``verify`` as well. ``left_out``: the names of layers, of a thin one."""
     noise = random.Random(11)
     layers = (
         honest("src", {**SOURCE, "empty": b"", "noise": noise.randbytes(9_000), "text": b"word " * 4_000}),
@@ -37,7 +49,7 @@ def release() -> bytes:
         honest("assets", {"logo": noise.randbytes(3_000)}),
         honest("wheel", {f"lib/m{number}.py": f"x = {number}\n".encode() for number in range(20)}, "tiny-1.0"),
     )
-    data = Forged(layers=layers, signatures=(SIGNATURE, SIGNATURE * 9)).artifact()
+    data = Forged(layers=layers, signatures=(signature(1), signature(2)), left_out=left_out).artifact()
     assert len(data) <= 64 << 10
     return data
 
@@ -57,7 +69,8 @@ def take(path: Path, place: Path) -> dict[str, tuple[int, bytes | str]]:
     try:
         with Artifact(os.open(path, os.O_RDONLY), "x") as artifact:
             program = artifact.read(artifact.manifest.installer)
-            unpack(artifact, artifact.manifest.layers, Destination(to), processes=1)
+            there = [layer for layer in artifact.manifest.layers if layer.digest not in artifact.left_out]
+            unpack(artifact, there, Destination(to), processes=1)
             signed = {f"signature {number}": (0, data) for number, data in enumerate(artifact.signatures)}
             return {**tree(place), **signed, "manifest": (0, artifact.manifest_bytes), "program": (0, program)}
     finally:
@@ -118,14 +131,18 @@ def check(report: Report, cases: Iterator[tuple[str, bytes]], sound: dict[str, t
 
 
 def campaign(bounded: bool, report: Report) -> None:
-    data = release()
+    details = {"whole": _campaign(bounded, report, release(), 30), "thin": _campaign(bounded, report, release(("src", "tiny-1.0")), 4)}
+    report.detail(ROW, **details)
+
+
+def _campaign(bounded: bool, report: Report, data: bytes, least: int) -> dict[str, int]:
     chosen = random.Random(7)
     with tempfile.TemporaryDirectory(prefix="flips-") as name:  # the control
         path = Path(name) / "x.tgz"
         path.write_bytes(data)
         verify(path)
         sound = take(path, Path(name) / "out")
-        assert len(sound) > 30, sorted(sound)
+        assert len(sound) > least, sorted(sound)
     every = list(range(len(data)))
     positions = sorted({*chosen.sample(every, _SAMPLE // 2), *every[:600], *every[-60:]}) if bounded else every
     lengths = sorted(chosen.sample(every, _SAMPLE // 4)) if bounded else every
@@ -133,4 +150,4 @@ def campaign(bounded: bool, report: Report) -> None:
     flips = check(report, flipped(data, positions, chosen), sound, lambda number: number % step == 0)
     cuts = check(report, ((f"cut to {length}", data[:length]) for length in lengths), sound, lambda number: number % step == 0)
     more = check(report, extended(data), sound, lambda number: True)
-    report.detail(ROW, bytes=len(data), flips=flips, truncations=cuts, extensions=more)
+    return {"bytes": len(data), "flips": flips, "truncations": cuts, "extensions": more}

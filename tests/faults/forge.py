@@ -15,7 +15,7 @@ from typing import Any
 
 from builder.artifact import INSTALLER_PATH, tar
 from builder.install_release import manifest as contract
-from builder.install_release.artifact import GZIP_HEADER, MANIFEST_PATH, member, signature_path, stored, table_prefix
+from builder.install_release.artifact import GZIP_HEADER, MANIFEST_PATH, THIN_PATH, member, signature_path, stored, table_prefix
 from builder.install_release.crc import crc32_combine
 from builder.install_release.manifest import TOPS, canonical
 from builder.install_release.table import Entry, Segment, to_line
@@ -128,7 +128,8 @@ LAYERS = (honest("src", SOURCE), honest("wheel", WHEEL, "tiny-1.0-py3-none-any")
 @dataclass(frozen=True)
 class Forged:
     """An artifact, part by part. ``change`` is done to the manifest's value once all is known, ``spelled`` to its bytes, ``signed`` to those of the
-    signatures as they lie there (in stored blocks), ``whole`` to all. ``program``: the inflated member of the installer."""
+    signatures as they lie there (in stored blocks), ``whole`` to all. ``program``: the inflated member of the installer. ``left_out``: the names of
+    the layers that it lacks, being a thin one; ``thin`` is done to the value of its ``thin.json``, ``thinned`` to that member as it lies there."""
 
     layers: tuple[Laid, ...] = LAYERS
     facts: bytes = contract.to_bytes(FACTS)
@@ -140,6 +141,9 @@ class Forged:
     program: Piece | None = None
     end: Piece | None = None
     trailer: Callable[[bytes], bytes] = lambda data: data
+    left_out: tuple[str, ...] | None = None
+    thin: Callable[[Value], object] = lambda value: None
+    thinned: Callable[[bytes], bytes] = lambda data: data
     whole: Callable[[bytes], bytes] = lambda data: data
 
     def but(self, **parts: Any) -> Forged:
@@ -155,17 +159,35 @@ class Forged:
         pieces, value = self._tail()
         data = self._manifest(pieces, value)
         members = [member(MANIFEST_PATH, data), *(member(signature_path(number), each) for number, each in enumerate(self.signatures, 1))]
+        thin: list[bytes] = []
+        said: Any = {}
+        if self.left_out is not None:
+            pieces, said = self._left(pieces, self.left_out)
+            thin = [member(THIN_PATH, said.pop("spelled", None) or canonical(said))]
         tail = b"".join(piece.data for piece in pieces)
-        plain = b"".join(members)
-        # What a reader must find there follows from what the manifest says of the tail, if that is a number at all.
+        plain = b"".join((*members, *thin))
+        # What a reader must find there follows from what the manifest says of the tail (or thin.json of what is left), if that is a number at all.
         try:
-            said = json.loads(data)["tail"]
+            said = said or json.loads(data)["tail"]
             crc = crc32_combine(zlib.crc32(plain), said["crc32"] & 0xFFFFFFFF, max(0, said["size"]))
             length = len(plain) + said["size"]
         except (ValueError, KeyError, TypeError, RecursionError):
             crc = length = 0
         trailer = self.trailer(crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little"))
-        return self.whole(GZIP_HEADER + self.head(members[0]) + self.signed(b"".join(map(stored, members[1:]))) + tail + trailer)
+        head = GZIP_HEADER + self.head(members[0]) + self.signed(b"".join(map(stored, members[1:])))
+        return self.whole(head + self.thinned(b"".join(map(stored, thin))) + tail + trailer)
+
+    def _left(self, pieces: Sequence[Piece], left_out: Sequence[str]) -> tuple[list[Piece], Value]:
+        """What a thin one still has, and what it says of that; ``spelled``, if it is there, is said instead of all."""
+        layers = [layer for layer in self.layers if layer.name not in left_out]
+        left = [pieces[0], *(piece for layer in layers for piece in (layer.table, *layer.segments)), pieces[-1]]
+        crc = size = 0
+        for piece in left:
+            crc, size = crc32_combine(crc, piece.crc, piece.size), size + piece.size
+        digests = sorted(hashlib.sha256(layer.table.data).hexdigest() for layer in self.layers if layer.name in left_out)
+        said: Value = {"crc32": crc, "left_out": digests, "size": size}
+        self.thin(said)
+        return left, said
 
     def _manifest(self, pieces: Sequence[Piece], value: Value) -> bytes:
         self.change(value)

@@ -6,6 +6,7 @@ is sealed. Controls: each seed is accepted, and a reader with a bug is found out
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from builder.install_release import cli, environment, floor, history, journal, manifest, policy, signatures, spool, table
+from builder.install_release import cli, environment, floor, history, journal, manifest, policy, signatures, spool, table, thin
 from builder.install_release.artifact import Artifact, inflate
 from builder.install_release.bin_run import EnvironmentFileError, parse_environment
 from builder.install_release.declared import matching, safe_glob
@@ -42,6 +43,7 @@ SECONDS = 2.0
 EXAMPLES, BOUNDED = 4_000, 250  # inputs for each reader
 RELEASE = "20251123101112-0123456789ab"
 NAMESPACE = "install-release:shop"
+THIN = Forged(signatures=(b"x" * 99,), left_out=(LAYERS[1].name,))
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _open(data: bytes) -> object:
     file = os.memfd_create("artifact", os.MFD_CLOEXEC)
     os.write(file, data)
     with Artifact(file, "x") as artifact:
-        return [sum(1 for _ in artifact.table(layer)) for layer in artifact.manifest.layers]
+        return [sum(1 for _ in artifact.table(layer)) for layer in artifact.manifest.layers if layer.digest not in artifact.left_out]
 
 
 def _stream(data: bytes) -> object:
@@ -71,7 +73,18 @@ def _stream(data: bytes) -> object:
         piece, left = bytes(left[:count]), left[count:]
         return piece
 
-    return spool.read_head(read)
+    head = spool.read_head(read)
+    return head, head.lender("/nowhere")
+
+
+def _thin(data: bytes) -> object:
+    return thin.parse(data, manifest.parse(THIN.manifest()))
+
+
+def _said() -> bytes:
+    """What a thin one says of itself."""
+    made = thin.of(manifest.parse(THIN.manifest()), frozenset([hashlib.sha256(LAYERS[1].table.data).hexdigest()]), 4096, 1)
+    return thin.to_bytes(made)
 
 
 def _table(data: bytes) -> object:
@@ -199,8 +212,9 @@ def readers() -> Iterator[tuple[Reader, ...]]:
         history_of = b"".join(canonical(event) for event in EVENTS)
         os.makedirs(host.path(ENV_TABLES), exist_ok=True)
         yield (
-            Reader("artifact", _open, (Forged().artifact(), Forged(signatures=(b"x" * 99,)).artifact()), (ArtifactError,)),
-            Reader("standard input", _stream, (Forged().artifact(),), (ArtifactError,)),
+            Reader("artifact", _open, (Forged().artifact(), Forged(signatures=(b"x" * 99,)).artifact(), THIN.artifact()), (ArtifactError,)),
+            Reader("standard input", _stream, (Forged().artifact(), THIN.artifact()), (ArtifactError,)),
+            Reader("thin.json", _thin, (_said(),), (ArtifactError,)),
             Reader("manifest", manifest.parse, (Forged().manifest(), FULL.manifest()), (ArtifactError,)),
             Reader("table", _table, (_laid_table(),), (ArtifactError,)),
             Reader("segment", lambda data: inflate(data, 4096, "x"), (deflate(bytes(range(256)) * 16),), (ArtifactError,)),

@@ -1,7 +1,8 @@
 """Hostile artifacts, on every Python that the installer runs on: a typed refusal that says what is wrong, nothing written outside, nothing left over,
 what was live stays live; in at most 2 seconds and 64 MiB. What can't be refused (a name like ``-rf``) does no harm.
 
-The artifacts are described in ``hostile_manifests``, ``hostile_tables``, ``hostile_bytes`` and ``hostile_headers``; ``hostile_driver`` runs them.
+The artifacts are described in ``hostile_manifests``, ``hostile_tables``, ``hostile_bytes``, ``hostile_headers`` and ``hostile_thin``;
+``hostile_driver`` runs them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from builder.artifact.verify import verify
 from builder.errors import ArtifactError
 
-from . import hostile_bytes, hostile_headers, hostile_manifests, hostile_readers, hostile_tables
+from . import hostile_bytes, hostile_headers, hostile_manifests, hostile_readers, hostile_tables, hostile_thin
 from .forge import LAYERS, Forged, honest
 from .hostile_cases import Case
 from .report import Report
@@ -66,7 +67,8 @@ def _version(python: str | Path) -> str:
 
 def corpus() -> list[Case]:
     """Every hostile artifact, each with a name of its own."""
-    found = [*hostile_manifests.cases(), *hostile_tables.cases(), *hostile_bytes.cases(), *hostile_headers.cases()]
+    groups = (hostile_manifests, hostile_tables, hostile_bytes, hostile_headers, hostile_thin)
+    found = [case for group in groups for case in group.cases()]
     names = Counter((case.group, case.name) for case in found)
     assert not [name for name, count in names.items() if count > 1], [name for name, count in names.items() if count > 1]
     return found
