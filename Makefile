@@ -15,7 +15,7 @@ STAMP := .venv/.made-$(shell { echo '$(CURDIR) $(PYTHON)'; cat pyproject.toml; }
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: artifact venv test lint faults bench bench-large packages clean help
+.PHONY: artifact venv test lint faults bench bench-large bench-store packages clean help
 
 artifact: $(STAMP)  ## build the release of RECIPE into OUT
 	.venv/bin/build-release $(RECIPE) -o $(OUT)
@@ -42,6 +42,11 @@ bench-large: bench/$(STAMP)  ## the installer's memory and time up to 200 000 fi
 	rm -rf build  # what setuptools left of an older tree would be installed too
 	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq --no-deps --force-reinstall .
 	bench/.venv/bin/python -m bench.large
+
+bench-store: bench/$(STAMP)  ## push and pull beside aws s3 cp, and what small changes cost: a quarter of an hour, 29 GiB of a disk
+	rm -rf build  # what setuptools left of an older tree would be installed too
+	bench/.venv/bin/python -m pip --disable-pip-version-check install -qq --no-deps --force-reinstall .
+	bench/.venv/bin/python -m bench.store
 
 packages:
 	@.ci/packages

@@ -54,7 +54,7 @@ for number in range(files):
         while left:
             left -= file.write(rng.randbytes(min(left, 1 << 20)))
 '''
-_BUILD = 'build-release "$REPO/large.toml" --allow-dirty -o "$HERE/out" >/dev/null && rm -rf "$BUILD_RELEASE_CACHE"'
+BUILD = 'build-release "$REPO/large.toml" --allow-dirty -o "$HERE/out" >/dev/null && rm -rf "$BUILD_RELEASE_CACHE"'
 _INSTALL = """
 tar xzf "$HERE"/out/*.tgz --occurrence=1 release/install-release
 "$PYTHON" release/install-release "$HERE"/out/*.tgz --root "$PWD/root" --allow-root
@@ -121,14 +121,15 @@ def _one(work: Path, python: Path, files: int, size: int) -> dict[str, float]:
         return _measured(work / f"host-{files}", Path(name), python, files, size)
 
 
-def _measured(here: Path, scratch: Path, python: Path, files: int, size: int) -> dict[str, float]:
+def prepare(scratch: Path, python: Path, files: int, size: int) -> dict[str, str]:
+    """A repository below ``scratch`` whose build makes that many files; the variables under which ``BUILD`` builds it."""
     repository = scratch / "repository"
     repository.mkdir()
     (repository / "make.py").write_text(_MAKE)
     (repository / "large.toml").write_text(_RECIPE.format(python=python, files=files, size=size))
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "Large"]):
         subprocess.run(["git", *words], cwd=repository, env={**os.environ, **GIT}, check=True)
-    variables = {
+    return {
         **GIT,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
         "HOME": str(scratch),
@@ -138,10 +139,14 @@ def _measured(here: Path, scratch: Path, python: Path, files: int, size: int) ->
         "PYTHON": str(python),
         "BUILD_RELEASE_CACHE": str(scratch / "cache"),
     }
+
+
+def _measured(here: Path, scratch: Path, python: Path, files: int, size: int) -> dict[str, float]:
+    variables = prepare(scratch, python, files, size)
     bench = Bench(here.parent, variables, python, runs=1, warm_up=0, offline=measure.can_jail())
     count = f"test $(find root/current/assets -type f | wc -l) = {files}"
     sample = bench.once(
-        Step(f"{files} files of {size} bytes", here.name, _INSTALL, f'mkdir "$HERE" && cd "$HERE" && {_BUILD} && sync', count), 0, weigh=_LOOK
+        Step(f"{files} files of {size} bytes", here.name, _INSTALL, f'mkdir "$HERE" && cd "$HERE" && {BUILD} && sync', count), 0, weigh=_LOOK
     )
     (artifact,) = (here / "out").glob("*.tgz")
     row = {"files": files, "size": size, "artifact": artifact.stat().st_size, "seconds": round(sample.seconds, 2), "cpu": round(sample.cpu, 2)}

@@ -1,4 +1,4 @@
-"""The figures of README and docs/performance.md: written from results.json and large.json between two markers, never by hand.
+"""The figures of README and docs: written from results.json, large.json and store.json between two markers, never by hand.
 
 ``python -m bench.pages`` writes them again without measuring.
 """
@@ -109,6 +109,48 @@ def large(results: Json) -> Iterator[str]:
     yield from _table(["files", "GiB", "artifact, GiB", "seconds", "CPU s", "peak MiB"], rows, right=range(6))
 
 
+def store(results: Json) -> Iterator[str]:
+    """For docs/store.md: push and pull beside aws, and what small changes cost."""
+    machine, runs = results["machine"], results["runs"]
+    often = f"medians of {runs} runs in turn" if runs > 1 else "one run"
+    yield f"An artifact of {results['bytes'] / 1e9:.1f} GB, {often}; server and clients on one machine: {machine['processors']} processors,"
+    yield f"{machine['file_system']}; {', '.join(f'{name} {version}' for name, version in results['versions'].items())}."
+    yield ""
+    yield from _table(["", "", "range", "bound", ""], map(_store_target, results["targets"]), right=range(1, 4))
+    for what, group in results["groups"].items():
+        yield ""
+        rows = [
+            [
+                f"**{name}**" if name == OURS else name,
+                f"{statistics.median(step['seconds']):.1f}",
+                f"{min(step['seconds']):.1f} … {max(step['seconds']):.1f}",
+                f"{results['bytes'] / 1e6 / statistics.median(step['seconds']):.0f}",
+                f"{step['cpu']:.1f}",
+                f"{step['peak'] / 2**20:.0f}",
+            ]
+            for name, step in group.items()
+        ]
+        yield from _table([what, "seconds", "range", "MB/s", "CPU s", "peak MiB"], rows, right=range(1, 6))
+    yield ""
+    rows = [
+        [
+            row["what"],
+            *(f"{row[key] / 1e6:.2f}" for key in ("artifact", "changed", "sent", "most_sent", "copied", "read", "most_read")),
+            "met" if row["sent"] <= row["most_sent"] and row["read"] <= row["most_read"] else "**missed**",
+        ]
+        for row in results["releases"]
+    ]
+    heads = ["MB", "artifact", "wheels that changed", "pushed", "at most", "copied there", "pulled", "at most", ""]
+    yield from _table(heads, rows, right=range(1, 8))
+
+
+def _store_target(target: Json) -> list[str]:
+    span = f"{target['low']:.2f} … {target['high']:.2f}" if "low" in target else ""
+    bound = f"≥ {target['least']:.2f}" if "least" in target else f"≤ {target['most']:.0f}"
+    value = f"{target['value']:.2f}" if "least" in target else f"{target['value']:.0f}"
+    return [target["what"], value, span, bound, "met" if target["met"] else "**missed**"]
+
+
 def _how(results: Json) -> str:
     machine, runs = results["machine"], results["runs"]
     often = f"medians of {runs} runs in turn" if runs > 1 else "one run"
@@ -154,6 +196,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[
 _PARTS: Mapping[str, Sequence[tuple[str, str, Callable[[Json], Iterator[str]]]]] = {
     "README.md": [("bench", "results.json", brief)],
     "docs/performance.md": [("bench", "results.json", full), ("bench-large", "large.json", large)],
+    "docs/store.md": [("bench-store", "store.json", store)],
 }
 
 

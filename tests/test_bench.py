@@ -28,7 +28,7 @@ def results() -> Results:
     return Results(machine, "an application", 2, True, (group,), None)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/store.md"])
 def test_the_pages_say_what_was_measured(page: str) -> None:
     """The figures of README and docs are those of the files that the bench wrote."""
     text = (TOP / page).read_text(encoding="utf-8")
