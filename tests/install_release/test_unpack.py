@@ -52,7 +52,7 @@ def test_long_names_links_empty_files_and_directories_travel(tmp_path: Path) -> 
     subprocess.run(["tar", "xzf", str(built.path), "-C", str(tmp_path / "tar")], check=True)
     subprocess.run(["diff", "-r", "--no-dereference", str(tmp_path / "ours/src"), str(tmp_path / "tar/release/src")], check=True)
     assert (tmp_path / "ours/src/run").stat().st_mode & 0o777 == 0o755
-    assert verify(built.path).name == "shop"
+    assert verify(built.path).manifest.name == "shop"
 
 
 @pytest.mark.parametrize("size", [(4 << 20) - 512, (4 << 20) - 511, 4 << 20, (8 << 20) - 512, (13 << 20) + 7])
