@@ -61,9 +61,13 @@ def flip(host: Host, switch: Switch, say: Say = lambda line: None) -> str:
 
     Raises ``RolledBackError`` when it failed and what was live is live, ``DegradedError`` when it stopped in between.
     """
-    before = host.current() or ""
-    left, to = serving.side(host, before), serving.side(host, switch.to)
-    previous = durable.read_link(host.fd, PREVIOUS) or ""
+    try:
+        before = host.current() or ""
+        left, to = serving.side(host, before), serving.side(host, switch.to)
+        previous = durable.read_link(host.fd, PREVIOUS) or ""
+    except OSError as error:  # no refusal: what shall be live was installed just now, and stays
+        problem = Problem("flip", f"{error}.", "Mend that, then run this again.")
+        raise RolledBackError("the flip could not begin; what was live is live", [problem]) from None
     transaction = Transaction(new_tx(), "prepared", switch.to, before, previous, switch.who, changes=switch.changes)
     with interrupts.held():
         began = False  # whether anything that runs may have been told of it

@@ -49,6 +49,7 @@ class Past(NamedTuple):
     ran: int = -1  # order of the last event that says that it ran: from then on the data may be as this release leaves them
     safe_to: str = ""  # the oldest version that can run with such data; "" for any
     health: str = ""  # what its health check saw last, when that was good
+    signed: tuple[tuple[str, ...], ...] = ()  # since it is here: sha256 of release.json, and by whom (``trust.By``)
 
 
 class History(NamedTuple):
@@ -163,6 +164,10 @@ def fold(events: Iterable[Event]) -> History:
             past = past._replace(state=kind, note=why if kind == "bad" else "", health=why if kind == "good" and "log" in event else "")
         elif kind == "failed":
             past = past._replace(note=str(event.get("why", "")))
+        elif kind == "signed":
+            by = event["by"] if isinstance(event.get("by"), dict) else {}
+            words = (event.get("manifest", ""), *(by.get(key, "") for key in ("principal", "kind", "key")))
+            past = past._replace(signed=(*past.signed, tuple(map(str, words))))
         elif kind in ("pinned", "unpinned"):
             past = past._replace(pinned=kind == "pinned")
         elif kind in ("degraded", "mended"):

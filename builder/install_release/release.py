@@ -41,7 +41,7 @@ from .manifest import Conflict, Hook, Manifest
 from .overlay import OverlayError, Proposal, Wanted
 from .plan import Intent, Live, Plan, Step
 from .prune import Pruned
-from .records import NamedTuple
+from .records import NamedTuple, as_dict
 from .recover import Recovered
 from .serving import Side
 from .stage import Staging
@@ -180,21 +180,22 @@ def install(artifact: Artifact, order: Order, *, python: str | None = None, acti
             environment.make(artifact, host, chosen)
         before, there = host.current() or "", _is_whole(host, artifact)
         made = None if there else _stage(host, artifact, _staging(host, artifact, chosen, wanted, trusted), order, clock)
-        _record(host, artifact.id, order)
-        if not activate or (there and before == artifact.id):  # live already: another installer was quicker
-            return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
         try:
+            _record(host, artifact.id, order, trusted if there else None)
+            if not activate or (there and before == artifact.id):  # live already: another installer was quicker
+                return _outcome(host, artifact.id, before, already=there, seconds=clock.seconds)
             switch = _decide(host, artifact.id, order, "activate", trusted=_trusted(artifact, order))
+            outcome = _outcome(host, artifact.id, before)
         except (RefusedError, OSError) as error:
             if made is not None:
                 event = order.event("failed", artifact.id, version=artifact.manifest.version, why=_reason(error))
                 with interrupts.held():
                     trouble = _take_back(host, artifact.id, made, event)
-                if isinstance(error, OSError):
+                if trouble or isinstance(error, OSError):
                     raise _failed(error, trouble) from error
             raise
         clock.lap("checks")
-        outcome = _flip(host, switch, order)
+        outcome = _flip(host, switch, order, outcome)
         clock.lap("flip")
         notes = _clean(host, order)
         return outcome._replace(seconds=clock.lap("prune"), notes=notes)
@@ -292,7 +293,8 @@ def propose_flip(order: Order, wanted: str | None, how: str) -> tuple[Plan, tupl
         if live is None or release != live.id:
             proposal = overlay.propose(host, manifest, release, to.etc, order.answers, how == "rollback")
             refusals = (*_guard(past, release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to))
-            refusals = (*trust.judge(trusted, manifest, release, host, past, order.downgrade).problems, *refusals)
+            against = trust.judge(trusted, manifest, release, host, past, order.downgrade).problems
+            refusals = (*against, *_other_name(host, left.manifest, to), *refusals)
             intent = Intent(_steps(left, to, proposal), overlay.show(host.root, manifest, proposal, to.etc), refusals)
             switch = Switch(release, manifest.version, how, order.who, "", hooks=order.hooks, once=order.once)
             hooks = flip.due(left, to, switch._replace(parting=_parting(host, left, trusted, how, order)))
@@ -447,7 +449,8 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
     judged = trust.judge(trusted, manifest, release, host, past, order.downgrade)
     wanted = overlay.published(host, release)
     proposal = overlay.propose(host, manifest, release, wanted, order.answers, how == "rollback")
-    problems = [*judged.problems, *_guard(past, release, manifest.version, order), *proposal.refusals, *serving.problems(host.root, left, to)]
+    problems = [*judged.problems, *_other_name(host, left.manifest, to), *_guard(past, release, manifest.version, order)]
+    problems += [*proposal.refusals, *serving.problems(host.root, left, to)]
     problems = problems or list(serving.checks(host.root, left, to, order.say))
     flip.restore_current(host, before)  # the checks are the release's own programs
     if problems:
@@ -461,6 +464,12 @@ def _decide(host: Host, release: str, order: Order, how: str, marks_bad: bool = 
     return switch._replace(parting=_parting(host, left, trusted, how, order))
 
 
+def _other_name(host: Host, live: Manifest | None, to: Side) -> Iterator[Problem]:
+    """A root is one application's: its policy, its files of the system and its services go by that name."""
+    if live and to.manifest and live.name != to.manifest.name:
+        yield Problem("root", f"{host.root} holds {live.name}; {to.id} is {to.manifest.name}.", "Install it in its own root, with --root.")
+
+
 def _parting(host: Host, left: Side, trusted: Trust, how: str, order: Order) -> bool:
     """Whether the release that is left may run its own hooks before a rollback: the policy may have something against it since it was made live."""
     if how != "rollback" or left.manifest is None or not trust.against_hooks(host, trusted, left.id, left.manifest):
@@ -469,9 +478,9 @@ def _parting(host: Host, left: Side, trusted: Trust, how: str, order: Order) -> 
     return False
 
 
-def _flip(host: Host, switch: Switch, order: Order) -> Outcome:
+def _flip(host: Host, switch: Switch, order: Order, outcome: Outcome | None = None) -> Outcome:
     """Make it live. What is told of it is gathered before: an error of a disk may not make a failure of what is done."""
-    outcome = _outcome(host, switch.to, host.current() or "")
+    outcome = outcome or _outcome(host, switch.to, host.current() or "")
     flip.flip(host, switch, order.note)
     for words in overlay.set_aside(switch.changes):
         order.note(f"etc: {words}")
@@ -510,14 +519,22 @@ def _stage(host: Host, artifact: Artifact, staging: Staging, order: Order, clock
         raise _failed(error, trouble) from error
 
 
-def _record(host: Host, release: str, order: Order) -> None:
-    """A release that is here and whole is in the history as installed, also when whoever published it was killed before he could say so."""
-    if _past(host).of(release).installed is None:
+def _record(host: Host, release: str, order: Order, trusted: Trust | None = None) -> None:
+    """A release that is here and whole is in the history as installed, also when whoever published it was killed before he could say so; and so is
+    by whom its artifact is signed now (``trusted``), if it was not when it was put here."""
+    past = _past(host)
+    if past.of(release).installed is None:
         manifest, record = host.manifest(release), host.record(release)
         names = {"record": INSTALL_JSON, "manifest": RELEASE_JSON}
         digests = {key: hashlib.sha256(host.read(RELEASES, release, name) or b"").hexdigest() for key, name in names.items()}
         about = {"version": manifest.version, "commit": manifest.commit, "env": record["env"], **digests, **_signed(trust.recorded(record))}
         history.append(host, [order.event("installed", release, **about)])
+    if trusted and trusted.signers:
+        known = {each.key for each in trust.all_signers(host, release, past)}
+        new = [each for each in trusted.signers if each.key not in known]
+        about = {"version": host.manifest(release).version, "manifest": trusted.sha256}
+        if new:
+            history.append(host, [order.event("signed", release, **about, by=as_dict(each), **_signed([each])) for each in new])
 
 
 def _reason(error: BaseException) -> str:
@@ -552,14 +569,16 @@ def _failed(error: BaseException, trouble: str) -> BaseException:
         errno.EROFS: "The file system is read-only: mount it for writing, then run this again.",
         errno.EIO: "The disk reports errors: look at the system's log before anything else.",
     }
+    left = [Problem("recovery", f"is unfinished: {trouble}.", "Run install-release recover once that is mended.")] if trouble else []
     if isinstance(error, OSError):
         where = str(error.filename or "disk")
         problem = Problem(where, f"{error.strerror or error}.", remedies.get(error.errno or 0, "Mend that, then run this again."))
     elif isinstance(error, interrupts.Interrupted):
         problem = Problem("install", f"{error}.", "Run this again when it may take its time.")
+    elif trouble and isinstance(error, RefusedError):
+        return RolledBackError("refused, and not all that it had made could be removed", [*error.problems, *left])
     else:
         return error
-    left = [Problem("recovery", f"is unfinished: {trouble}.", "Run install-release recover once that is mended.")] if trouble else []
     return RolledBackError("it failed before anything that is live was touched; what it had made was removed", [problem, *left])
 
 

@@ -78,7 +78,7 @@ def gather(host: Host) -> Status:
         mine = mine if mine.version else mine._replace(version=host.version(release))
         seconds = mine.seconds + (history.seconds_between(past.since, now) if live and past.live == release else 0)
         others = tuple(each for each in users.get(env, ()) if each != release)
-        size, signed = _size(host, f"{RELEASES}/{release}"), _signed(host, release)
+        size, signed = _size(host, f"{RELEASES}/{release}"), _signed(host, release, past)
         rows.append(Row(release, live, mine, seconds, size, env, sizes.get(env, 0), others, host.leased(release), signed, release in policy.revoked))
     rows.sort(key=lambda row: row.past.order, reverse=True)
     seen = running(host, users)
@@ -188,9 +188,9 @@ def _name(host: Host, releases: list[str]) -> str:
     return ""
 
 
-def _signed(host: Host, release: str) -> tuple[By, ...]:
+def _signed(host: Host, release: str, past: history.History) -> tuple[By, ...]:
     try:
-        return trust.recorded(host.record(release))
+        return trust.all_signers(host, release, past)
     except InstallError:
         return ()
 

@@ -113,9 +113,7 @@ def of_artifact(manifest: Manifest, data: bytes, signatures: Sequence[bytes], vo
     """What there is to say of an artifact with the manifest ``data``. ``vouched``: somebody has compared the digest of the whole file."""
     trust, path = Trust(hashlib.sha256(data).hexdigest()), find(manifest.name)
     if not path and (others := _others(manifest.name)):  # else whoever is refused by one would only have to take another name
-        what = f"{others} says whom this host trusts, and has no {manifest.name}.ini."
-        remedy = f"Is {manifest.name} the application that you mean? Then write that file; 'required = 0' below '[signatures]' asks for nothing."
-        return trust._replace(problems=(Problem("policy", what, remedy),))
+        return trust._replace(problems=(_unnamed(manifest.name, others),))
     if not path and not signatures:
         return trust if vouched else trust._replace(warnings=(_unsigned(manifest.name),))
     from . import signatures as signing
@@ -135,11 +133,12 @@ def of_artifact(manifest: Manifest, data: bytes, signatures: Sequence[bytes], vo
 
 
 def of_installed(host: Host, release: str, manifest: Manifest, past: History) -> Trust:
-    """The same of a release that is here: its signatures were verified when it was installed, and whose they were is in its record."""
+    """The same of a release that is here: its signatures were verified when it was installed; whose they were, its record and the history say."""
     data = host.read(RELEASES, release, RELEASE_JSON) or b""
     trust, path = Trust(hashlib.sha256(data).hexdigest()), find(manifest.name)
     if not path:
-        return trust
+        others = "" if known_good(past, release, trust.sha256) else _others(manifest.name)
+        return trust._replace(problems=(_unnamed(manifest.name, others),)) if others else trust
     from . import policy
     from . import signatures as signing
 
@@ -147,10 +146,10 @@ def of_installed(host: Host, release: str, manifest: Manifest, past: History) ->
         rules = policy.read(path)
         trust = trust._replace(policy=rules)
         if not rules.allowed_signers or known_good(past, release, trust.sha256):
-            return trust._replace(signers=recorded(host.record(release)))
+            return trust._replace(signers=all_signers(host, release, past))
         verifier = _verifier(rules, manifest.name)
         counted, reasons = [], []
-        for each in recorded(host.record(release)):
+        for each in all_signers(host, release, past):
             try:
                 key = next((signer.key for signer in verifier.signers if signing.fingerprint(signer.key) == each.key), b"")
                 counted.append(each._replace(principal=verifier.still(key)))
@@ -296,6 +295,20 @@ def recorded(record: Mapping[str, Any]) -> tuple[By, ...]:
     return tuple(By(**each) for each in record.get("signed", ()))
 
 
+def all_signers(host: Host, release: str, past: History) -> tuple[By, ...]:
+    """The same, and by whom its artifact was signed that was brought again: the record stays as it is, so that the history has those.
+
+    Those of another manifest with the same id do not count.
+    """
+    found = {each.key: each for each in recorded(host.record(release))}
+    if later := past.of(release).signed:
+        sha256 = hashlib.sha256(host.read(RELEASES, release, RELEASE_JSON) or b"").hexdigest()
+        for manifest, *by in later:
+            if manifest == sha256:
+                found.setdefault(by[-1], By(*by))
+    return tuple(found.values())
+
+
 def _count(trust: Trust, rules: Policy, verifier: Verifier, found: Sequence[Signature], data: bytes) -> Trust:
     """Which signatures count; one by each key. Raises ``RefusedError`` for a forgery, and where nothing can be verified."""
     good: dict[bytes, By] = {}
@@ -357,6 +370,12 @@ def _verifier(rules: Policy, name: str) -> Verifier:
     if problems:
         raise RefusedError("the policy of this host can't be used", problems)
     return verifier
+
+
+def _unnamed(name: str, others: str) -> Problem:
+    what = f"{others} says whom this host trusts, and has no {name}.ini."
+    remedy = f"Is {name} the application that you mean? Then write that file; 'required = 0' below '[signatures]' asks for nothing."
+    return Problem("policy", what, remedy)
 
 
 def _unsigned(name: str) -> Problem:

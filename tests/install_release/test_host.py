@@ -93,6 +93,17 @@ def test_current_that_nobody_installed_is_damage(tmp_path: Path, kind: str) -> N
         assert caught.value.problems[0].remedy
 
 
+def test_where_current_can_not_be_read_nothing_is_said_of_it(tmp_path: Path) -> None:
+    """An error of the system is no answer: it was taken for somebody else's current once, and told as damage."""
+    (tmp_path / "releases" / ID).mkdir(parents=True)
+    (tmp_path / "current").symlink_to(f"releases/{ID}")
+    host = Host(str(tmp_path))
+    host.close()
+    for ask in (host.current, lambda: host.pointer("current")):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            ask()
+
+
 def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     """A second installer is told who is at work, by whatever name it calls the root; a killed holder holds nothing."""
     root = tmp_path / "root"

@@ -13,15 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import signing
-from builder.install_release import policy, release, trust
+from builder.install_release import history, policy, release, trust
 from builder.install_release.artifact import open_artifact
 from builder.install_release.declared import Copied, Health, Hook, Overlay, Service
 from builder.install_release.errors import RefusedError
 from builder.install_release.floor import Floor
 from builder.install_release.history import History, Past
+from builder.install_release.host import Host
 from builder.install_release.policy import Asked, Policy
 from builder.install_release.release import activate, propose_flip, rollback
 from builder.install_release.trust import Trust
+from tests import keys
 from tests.releases import FACTS
 
 from .policies import Authority, authority
@@ -441,6 +443,44 @@ def test_a_release_that_only_lies_here_needs_its_signatures_too(tmp_path: Path, 
     assert activate(order(root), signed).id == signed
 
 
+def test_signatures_that_come_later_are_taken_over(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Put here unsigned while nobody asked; its artifact, signed since, is brought again, and only then it can be made live."""
+    install(root, authority.artifact(tmp_path, "1.0"))
+    path = authority.artifact(tmp_path, "1.1")
+    staged = install(root, path, activate=False).id
+    authority.allow("ci", "release")
+    authority.policy("", required=2)
+    signing.add(path, [authority.key("ci")])
+    with pytest.raises(RefusedError):
+        install(root, path, activate=False)
+    signing.add(path, [authority.key("release")])
+    with pytest.raises(RefusedError) as caught:
+        activate(order(root), staged)
+    assert caught.value.problems[0].sentence.endswith("Install its artifact again, signed by who may.")
+    record = (root / "releases" / staged / "install.json").read_bytes()
+    assert install(root, path, activate=False).already
+    assert install(root, path, activate=False).already
+    assert (root / "releases" / staged / "install.json").read_bytes() == record
+    with Host(str(root)) as host:
+        signed = [event for event in history.read(host) if event["event"] == "signed"]
+        assert [event["by"]["principal"] for event in signed] == ["ci@example", "release@example"]
+        assert [each.principal for each in trust.all_signers(host, staged, past(root))] == ["ci@example", "release@example"]
+    assert activate(order(root), staged).id == live(root) == staged
+
+
+def test_signatures_of_another_manifest_do_not_count(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """What the history says is of a manifest, not of an id, which is 48 bits of it."""
+    staged = install(root, authority.artifact(tmp_path, "1.0"), activate=False).id
+    authority.allow("ci")
+    authority.policy("", required=1)
+    by = {"principal": "ci@example", "kind": "ED25519", "key": keys.keygen("-l", "-f", f"{authority.key('ci')}.pub").stdout.decode().split()[1]}
+    with Host(str(root)) as host:
+        history.append(host, [order(root).event("signed", staged, manifest="f" * 64, by=by)])
+        assert trust.all_signers(host, staged, past(root)) == ()
+    with pytest.raises(RefusedError):
+        activate(order(root), staged)
+
+
 def test_a_key_whose_time_is_over_counts_no_more_for_what_only_lies_here(tmp_path: Path, root: Path, authority: Authority) -> None:
     """Signed and installed in time, activated too late."""
     authority.policy("", required=1)
@@ -507,6 +547,41 @@ def test_a_revoked_release_is_neither_activated_nor_rolled_back_to(tmp_path: Pat
     assert live(root) == third
     assert propose_flip(order(root), None, "rollback")[0].to_id == first
     assert rollback(order(root)).id == first
+
+
+def test_another_name_that_lies_here_is_no_way_round(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Put here before there was any policy: where others have one since, it is not made live without one; what was good stays legal."""
+    first, second = (install(root, authority.artifact(tmp_path, version)).id for version in ("1.0", "1.1"))
+    staged = install(root, authority.artifact(tmp_path, "1.2"), activate=False).id
+    authority.policy("[releases]\nfloor = yes\n").rename(authority.directory / "blog.ini")
+    with pytest.raises(RefusedError) as caught:
+        activate(order(root), staged)
+    assert caught.value.problems[0].what == f"{authority.directory} says whom this host trusts, and has no shop.ini."
+    assert live(root) == second
+    assert rollback(order(root)).id == first
+
+
+def test_a_root_is_one_applications(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Two that lie in one root while nothing is live there: once one is live, the other one is neither activated nor planned to be."""
+    shop = install(root, authority.artifact(tmp_path, "1.0"), activate=False).id
+    blog = install(root, authority.artifact(tmp_path, "1.1", name="blog"), activate=False).id
+    activate(order(root), shop)
+    with pytest.raises(RefusedError) as caught:
+        activate(order(root), blog)
+    assert caught.value.problems[0].what == f"{root} holds shop; {blog} is blog."
+    assert propose_flip(order(root), blog, "activate")[0].refusals == caught.value.problems
+    assert live(root) == shop
+
+
+def test_what_only_a_revoked_release_has_is_stopped_as_it_says(tmp_path: Path, root: Path, authority: Authority) -> None:
+    """Its hooks are not run any more, its service's ``disable`` is: else what is revoked would go on running."""
+    stopped, hooked = tmp_path / "stopped", tmp_path / "hooked"
+    service = Service("thing", "command", restart_on=("release",), restart=("true",), disable=("touch", str(stopped)))
+    first = install(root, authority.artifact(tmp_path, "1.0")).id
+    second = install(root, authority.artifact(tmp_path, "1.1", services=(service,), hooks=(Hook("pre_rollback", ("touch", str(hooked))),))).id
+    authority.policy(f"[releases]\nrevoked = {second}\n[commands]\nrun = echo\n")
+    assert rollback(order(root)).id == first
+    assert (stopped.exists(), hooked.exists()) == (True, False)
 
 
 def test_another_name_is_no_way_round(tmp_path: Path, root: Path, authority: Authority) -> None:
