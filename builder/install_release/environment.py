@@ -169,8 +169,11 @@ def _parse(data: bytes) -> tuple[dict[str, Any], Iterator[Entry]]:
     return head, (inventory.from_json(json.loads(line.rstrip(b","))) for line in lines[:-2])
 
 
-def skeleton(fd: int, interpreter: Interpreter) -> list[Entry]:
-    """Make in the directory ``fd`` what turns it into a virtual environment of ``interpreter``: links, ``pyvenv.cfg`` and the pin. What it made."""
+def skeleton(fd: int, interpreter: Interpreter, pinned: bool = False) -> list[Entry]:
+    """Make in the directory ``fd`` what turns it into a virtual environment of ``interpreter``: links, ``pyvenv.cfg`` and the pin. What it made.
+
+    ``pinned``: a layer of kind ``env``, which is of no wheel, has brought the pin. Raises ``FileExistsError`` for what somebody else has made there.
+    """
     site = f"lib/{'pypy' if interpreter.implementation == 'pypy' else 'python'}{interpreter.python}/site-packages"
     made = [entry for directory in ("bin", *_ways(site)) if (entry := _directory(fd, directory))]
     python = f"python{interpreter.python}"
@@ -182,8 +185,8 @@ def skeleton(fd: int, interpreter: Interpreter) -> list[Entry]:
         for name, target in links.items():
             os.symlink(target, name, dir_fd=bin_)
             made.append(Entry(f"bin/{name}", "link", "777", target=target))
-    with _opened(fd, site) as packages:
-        if not durable.exists(packages, pin.NAME):  # a built environment brings it
+    if not pinned:
+        with _opened(fd, site) as packages:
             made.append(_file(packages, site, pin.NAME, pin.PTH.encode("ascii")))
     made.append(_file(fd, "", "pyvenv.cfg", configuration(interpreter)))
     return made
@@ -231,7 +234,7 @@ class _Making:
                 with donors.opened(self.root, (*donors.environments(self.root), *lent)) as there:
                     unpack(self.artifact, layers, Destination(stage, strip=True), donors=there)
                 try:
-                    entries = [*skeleton(stage, self.interpreter), *kept.keep(stage, self.artifact, layers)]
+                    entries = [*skeleton(stage, self.interpreter, _brings_pin(self.artifact)), *kept.keep(stage, self.artifact, layers)]
                 except FileExistsError as error:
                     raise _invalid(f"venv/{error.filename}", "is the host's to make.") from None
                 durable.sync_tree(stage)
@@ -247,7 +250,10 @@ class _Making:
         self._run("pex", command, PEX_TOOLS="1", PEX_ROOT=f"{stage}/pex-root", PEX_PYTHON=self.interpreter.executable)
         with self.root.directory(host.ENVS, self.name) as env:
             _remove_foreign(env)
-            skeleton(env, self.interpreter)
+            try:
+                skeleton(env, self.interpreter)
+            except FileExistsError as error:
+                raise _invalid(f"venv/{error.filename}", "is the host's to make.") from None
         return self._finish()
 
     def wheelhouse(self) -> tuple[Entry, ...]:
@@ -306,7 +312,18 @@ class _Making:
         with self.root.directory(host.ENVS, self.name) as env:
             _set_modes(env)
             durable.sync_tree(env)
-            return tuple(inventory.scan(env))
+            found = tuple(inventory.scan(env))
+        ours = hashlib.sha256(pin.PTH.encode("ascii")).hexdigest()
+        pins = [each for each in found if each.path.endswith(f"site-packages/{pin.NAME}")]
+        if other := next((each for each in pins if each.sha256 != ours), None):  # pip puts a wheel's in the place of ours
+            raise _invalid(f"venv/{other.path}", "is the host's to make.")
+        return found
+
+
+def _brings_pin(artifact: Artifact) -> bool:
+    """Whether what an environment has beside wheels holds the pin, as what was built does."""
+    layers = [layer for layer in artifact.manifest.layers if layer.kind == "env"]
+    return any(isinstance(line, Entry) and line.path.endswith(f"site-packages/{pin.NAME}") for layer in layers for line in artifact.table(layer))
 
 
 def _invalid(where: str, what: str) -> ArtifactError:

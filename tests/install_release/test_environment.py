@@ -18,6 +18,7 @@ import pytest
 from builder import env
 from builder.artifact import write
 from builder.artifact.layers import pack
+from builder.env.wheelhouse import pip_wheel
 from builder.install_release import environment, inventory, pin
 from builder.install_release import interpreter as found
 from builder.install_release.artifact import Artifact, open_artifact
@@ -195,6 +196,35 @@ def test_an_artifact_that_claims_what_the_host_makes_is_refused(tmp_path: Path, 
         with open_artifact(write_release(directory, {"env": {claimed: "x"}}).path) as artifact, pytest.raises(ArtifactError) as refused:
             environment.make(artifact, root, interpreter)
         assert "the host's to make" in str(refused.value.problems[0])
+    assert leftovers(root) == []
+
+
+def test_a_wheel_that_brings_a_pin_is_refused(tmp_path: Path, root: Host) -> None:
+    """The line that pins a process to its release is the installer's, or the builder's own in the layer that is of no wheel."""
+    interpreter = found.ask(found.resolve(sys.executable, VERSION))
+    path = f"lib/python{VERSION}/site-packages/{pin.NAME}"
+    for number, layers in enumerate(({"wheel:a-1-py3-none-any": {path: "x"}}, {"env": {path: pin.PTH}, "wheel:a-1-py3-none-any": {path: "x"}})):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        with open_artifact(write_release(directory, layers).path) as artifact, pytest.raises(ArtifactError):
+            environment.make(artifact, root, interpreter)
+        assert leftovers(root) == []
+    with open_artifact(write_release(tmp_path, {"env": {path: pin.PTH}}).path) as artifact:
+        key = environment.make(artifact, root, interpreter)
+    assert Path(root.path("envs", key, path)).read_text() == pin.PTH
+
+
+def test_a_wheel_that_pip_would_lay_over_the_pin_is_refused(tmp_path: Path, root: Host) -> None:
+    """Also where the host itself makes the environment, of wheels that no builder has looked at."""
+    interpreter = found.ask(found.resolve(sys.executable, VERSION))
+    bad = raw_wheel(tmp_path, "bad", {pin.NAME: b"import bad\n", "bad.py": b""})
+    pip = pip_wheel(find(PythonSpec(version=VERSION, interpreter=sys.executable)))
+    requirements = f"bad==1.0 --hash=sha256:{hashlib.sha256(bad.read_bytes()).hexdigest()}\n"
+    wheelhouse = {bad.name: bad.read_bytes(), pip.name: pip.read_bytes(), "requirements.txt": requirements}
+    path = write_release(tmp_path, {"wheelhouse": wheelhouse}, env=Env("wheelhouse", True)).path
+    with open_artifact(path) as artifact, pytest.raises(ArtifactError) as refused:
+        environment.make(artifact, root, interpreter)
+    assert str(refused.value.problems[0]).startswith(f"venv/lib/python{VERSION}/site-packages/{pin.NAME}: is the host's to make.")
     assert leftovers(root) == []
 
 
