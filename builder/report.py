@@ -220,7 +220,7 @@ def inspection_value(found: Inspection) -> dict[str, Any]:
         "name": found.manifest.name,
         "version": found.manifest.version,
         "bytes": found.bytes,
-        "signatures": [_signature(each) for each in found.signatures],
+        "signatures": [{**_signature(each), "verified": False} for each in found.signatures],
         "layers": [{key: getattr(layer, key) for key in keys} for layer in found.manifest.layers],
         "left_out": sorted(found.left_out),
         "largest": [asdict(content) for content in found.largest],
@@ -239,7 +239,7 @@ def signed(done: Signed) -> Iterator[str]:
     yield f"  id {done.id}"
     yield f"  sha256 {done.sha256}"
     for each in done.signatures:
-        yield f"  signed by {each}{'' if each in done.added else ' already'}"
+        yield f"  signed by {each}" if each in done.added else f"  carries a signature by {each}, not verified"
 
 
 def signed_value(done: Signed) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def signed_value(done: Signed) -> dict[str, Any]:
         "artifact": str(done.path.absolute()),
         "id": done.id,
         "sha256": done.sha256,
-        "signatures": [{**_signature(each), "added": each in done.added} for each in done.signatures],
+        "signatures": [{**_signature(each), "added": each in done.added} for each in done.signatures],  # added: made just now; else not verified
         "files": [str(path.absolute()) for path in done.files],
     }
 
@@ -367,7 +367,7 @@ def inspection(found: Inspection) -> Iterator[str]:
     yield labelled("file", f"{found.path}   {size(found.bytes)}")
     yield labelled("id", found.id)
     yield labelled("sha256", found.sha256)
-    yield labelled("signatures", "\n".join(f"{each}" for each in found.signatures) or "none")
+    yield labelled("signatures", "\n".join(f"{each}, not verified" for each in found.signatures) or "none")
     yield labelled("environment", manifest.env.kind + (", shared between releases" if manifest.env.share else ""))
     yield labelled("root", f"{manifest.root}, keeps {manifest.keep_releases} releases")
     yield labelled("needs", needs(manifest))

@@ -194,10 +194,14 @@ def test_the_command_says_what_it_did(path: Path, ci: Path, capsys: pytest.Captu
     shown = keys.keygen("-l", "-f", f"{ci}.pub").stdout.decode().split()[1]
     assert main(["sign", str(path), "--key", str(ci)]) == 0
     assert f"  signed by ED25519 {shown}\n" in capsys.readouterr().out
+    assert main(["sign", str(path), "--key", str(ci)]) == 0
+    assert f"  carries a signature by ED25519 {shown}, not verified\n" in capsys.readouterr().out
     assert main(["sign", str(path), "--key", str(ci), "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["signatures"] == [{"kind": "ED25519", "key": shown, "added": False}]
     assert [each.fingerprint for each in inspect(path).signatures] == [shown]
     assert main(["inspect", str(path)]) == 0
-    assert f"  signatures   ED25519 {shown}\n" in capsys.readouterr().out
+    assert f"  signatures   ED25519 {shown}, not verified\n" in capsys.readouterr().out
+    assert main(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["signatures"] == [{"kind": "ED25519", "key": shown, "verified": False}]
     assert main(["sign", str(path)]) == 2
