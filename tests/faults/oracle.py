@@ -107,6 +107,7 @@ def at_once(world: World, ready: Ready, done: Done) -> Iterator[str]:
         if not ready.passing or ready.status:  # else files and service may be of another release than what is live, until it is recovered
             yield from (f"I4: status {done.status}: {each}: {_tail(done)}" for each in _etc(world, ready, ready.before))
             yield from (f"I6: status {done.status}: {each}: {_tail(done)}" for each in _service(world, ready, ready.before))
+        yield from _left_by_a_refusal(world, ready) if done.status == 3 else ()
     elif done.status == 0:
         yield from (f"FALSE SUCCESS: {each}" for each in _complete(world, ready, ready.after))
     yield from _kept(world)
@@ -166,6 +167,14 @@ def _complete(world: World, ready: Ready, now: str) -> Iterator[str]:
             yield f"the history says that {now} is {past.of(now).state}"
         if past.degraded:
             yield "the history says that it is degraded"
+
+
+def _left_by_a_refusal(world: World, ready: Ready) -> Iterator[str]:
+    """Status 3 says that nothing was changed: no release and no environment is here that was not."""
+    for name in ("releases", "envs"):
+        before = {path.partition("/")[2] for path in ready.saved["root"] if path.startswith(f"{name}/")}
+        found = sorted(set(os.listdir(world.root / name)) - before) if (world.root / name).exists() else []
+        yield from (f"I4: a refusal has left {name}/{each}" for each in found)
 
 
 def _state(world: World, release: str) -> str:

@@ -101,6 +101,39 @@ def test_a_line_is_added_to_a_history_that_is_read_in_pieces(tmp_path: Path) -> 
     assert (tmp_path / "history").read_bytes() == lines + b"last\n"
 
 
+def test_a_refusal_leaves_nothing(tmp_path: Path) -> None:
+    """Wherever what is live can't be read while a release is put here: status 3 leaves nothing of it; what a decision fails at is taken back."""
+    base, path = _upgrade(tmp_path)
+    control = shim.Control(tmp_path / "control", create=True)
+    preload = {"LD_PRELOAD": str(shim.compiled("shim.c")), "FAULTS_SHM": str(tmp_path / "control")}
+    environment = {**os.environ, **preload, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def attempt(name: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+        root = tmp_path / name
+        shutil.copytree(base, root, symlinks=True)
+        done = subprocess.run(_words(path, root), cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        control.disarm()
+        return done, root
+
+    control.arm()
+    assert attempt("counted")[0].returncode == 0
+    numbers = [number for number, call in enumerate(control.calls(), 1) if call.kind.startswith("readlink") and call.what == "current"]
+    taken_back = 0
+    for number in numbers:
+        control.arm(shim.FAIL, number, 5)
+        done, root = attempt(str(number))
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 3, 4, 5), done.stderr
+        removed = "what it had made was removed" in done.stderr
+        if done.returncode == 3 or removed:
+            taken_back += removed
+            assert [sorted(os.listdir(root / name)) for name in ("releases", "envs")] == [
+                sorted(os.listdir(base / name)) for name in ("releases", "envs")
+            ]
+            assert live(root) == live(base)
+    assert taken_back > 0
+
+
 @pytest.mark.parametrize("inject", ["signal=KILL", "error=EIO", "error=ENOSPC"])
 @pytest.mark.parametrize("call", ["renameat", "fsync", "write"])
 def test_real_system_calls(tmp_path: Path, call: str, inject: str) -> None:
