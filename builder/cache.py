@@ -30,7 +30,7 @@ EVERYTHING = -1  # the bound that not even an entry of no bytes fits in
 LEFTOVERS = "leftovers"  # of builds and prunes that were killed
 _PLACES = (
     *(("layers", "layers/*"), ("distributions", "distributions/files/*"), ("notes", "distributions/notes/*/*"), ("git", "git/*.git")),
-    *(("installers", "installers/*"), ("interpreters", "interpreters/*"), ("byte code", "bytecode/*")),
+    *(("installers", "installers/*"), ("interpreters", "interpreters/*"), ("byte code", "bytecode/*"), ("claims", "claims/*")),
     *((LEFTOVERS, "git/*.new"), (LEFTOVERS, "distributions/scratch/*"), (LEFTOVERS, ".room.json.*")),
 )
 _LOOK_AGAIN = 24 * 3600  # seconds after which a build measures the whole cache, whatever the builds since then have added

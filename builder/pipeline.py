@@ -117,7 +117,7 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
         own = trees.own(source.tree, recipe, interpreter, options.cache)
         lock = run("lock", locks.read, recipe, source, interpreter)
         house = run("wheelhouse", wheelhouse.fetch, lock, recipe, source, interpreter, options.cache)
-        layout = run("env", env.trees, recipe, house, interpreter)
+        layout = run("env", env.trees, recipe, house, interpreter, options.cache)
         assets = run("assets", steps.run, recipe, source, house, interpreter, work / "steps")
         every = (*own, *assets, *layout)
         packed = run("layers", layers.pack, every, options.cache, work, jobs=options.jobs)
@@ -132,7 +132,7 @@ def build(recipe: Recipe, options: Options, progress: Progress) -> Outcome:
 
         built = _written(every, packed, write, again)
         new_together = any(layer.kind in ENV_LAYERS and layer.kind != "wheel" and not layer.cached for layer in packed)
-        shared = env.shared_files(house, interpreter) if new_together else ()
+        shared = env.shared_files(house, interpreter, options.cache) if new_together else ()
     pruned = _trim(options, sum(layer.bytes for layer in built.layers if not layer.cached))
     return Outcome(built, changes.compare(*before, built.manifest) if before else None, run.seconds, shared, pruned)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from builder import env
-from builder.env import venv
+from builder.env import claims, venv
 from builder.env.scripts import TRAMPOLINE
 from builder.env.wheelhouse import pip_wheel
 from builder.errors import EnvError
@@ -182,6 +182,25 @@ def test_files_that_are_alike_are_reported(interpreter: Interpreter, tmp_path: P
     assert [str(problem) for problem in shared] == [
         f"{interpreter.paths['purelib']}/space/__init__.py: is in one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl, with the same contents."
     ]
+
+
+def test_what_wheels_claim_is_kept_and_heals(interpreter: Interpreter, tmp_path: Path) -> None:
+    """What a wheel wants to write is asked once for all builds, and the same from the cache; a damaged entry is made again."""
+    wheels = house(*(raw_wheel(tmp_path, name, {"space/__init__.py": b"", **console(name, name, "a:b")}) for name in ("one", "two")))
+    wanted = claims.read(wheels, interpreter)
+    site = interpreter.paths["purelib"]
+    assert [paths.keys() >= {f"bin/{name[:3]}", f"{site}/space/__init__.py"} for name, paths in wanted.items()] == [True, True]
+    kept = tmp_path / "kept"
+    assert claims.read(wheels, interpreter, kept) == wanted
+    whole = {path.name: path.read_bytes() for path in (kept / "claims").iterdir()}
+    assert len(whole) == 2
+    for number, damage in enumerate((b"", b"?")):
+        other = tmp_path / f"damaged-{number}"  # one process asks a cache once
+        shutil.copytree(kept, other)
+        for name, data in whole.items():
+            (other / "claims" / name).write_bytes(data[:-1] + damage)
+        assert claims.read(wheels, interpreter, other) == wanted
+        assert {path.name: path.read_bytes() for path in (other / "claims").iterdir()} == whole
 
 
 def test_trees_are_lazy_and_keyed_by_what_goes_in(interpreter: Interpreter, tmp_path: Path) -> None:

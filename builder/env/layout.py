@@ -138,15 +138,6 @@ def _relative(path: str, base: str) -> str:
     return path[len(base) + 1 :] if path.startswith(f"{base}/") else posixpath.relpath(path, base)
 
 
-@frozen
-class Claim:
-    """That a wheel (its file's name) wants ``path``; two claims on a path are alike when their ``content`` is equal."""
-
-    wheel: str
-    path: str
-    content: tuple[Any, ...]
-
-
 @dataclass
 class Claims(WheelDestination):
     """Writes nothing, reads no file of the wheel: lists what it would write."""
@@ -154,7 +145,7 @@ class Claims(WheelDestination):
     wheel: str
     layout: Layout
     distribution: str
-    claims: dict[str, Claim] = field(default_factory=dict)
+    claims: dict[str, str] = field(default_factory=dict)
 
     def write_script(self, name: str, module: str, attr: str, section: str) -> RecordEntry:
         self._add("scripts", name, (module, attr))
@@ -169,8 +160,7 @@ class Claims(WheelDestination):
         self._add(scheme, record_file_path, (self.wheel,))
 
     def _add(self, scheme: str, path: str, content: tuple[Any, ...]) -> None:
-        where = self.layout.place(scheme, path, self.distribution)
-        self.claims[where] = Claim(self.wheel, where, content)
+        self.claims[self.layout.place(scheme, path, self.distribution)] = repr(content)
 
 
 def lay_out(wheel: Path, layout: Layout, compile: Compile | None) -> Iterable[File]:
@@ -186,8 +176,8 @@ def lay_out(wheel: Path, layout: Layout, compile: Compile | None) -> Iterable[Fi
     return made[0].found.values()
 
 
-def claims(wheel: Path, layout: Layout) -> tuple[Claim, ...]:
-    """The paths that ``wheel`` would take. Raises ``EnvError`` for a wheel that is not valid."""
+def claims(wheel: Path, layout: Layout) -> dict[str, str]:
+    """The paths that ``wheel`` would take, each with a text that is equal where the file is. Raises ``EnvError`` for a wheel that is not valid."""
     made: list[Claims] = []
 
     def destination(source: Wheel) -> WheelDestination:
@@ -195,7 +185,7 @@ def claims(wheel: Path, layout: Layout) -> tuple[Claim, ...]:
         return made[-1]
 
     _install(wheel, layout, destination, {})
-    return tuple(made[0].claims.values())
+    return made[0].claims
 
 
 def _install(wheel: Path, layout: Layout, destination: Callable[[Wheel], WheelDestination], metadata: dict[str, bytes]) -> None:

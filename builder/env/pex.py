@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ..wheelhouse import Wheelhouse
 
 
-def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[Tree, ...]:
+def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter, cache: Path | None = None) -> tuple[Tree, ...]:
     """The tree ``pex``."""
     entry = _entry(recipe)
     made_from = keys.key("pex", *entry, keys.wheels(house), interpreter.identity, tools=("pex",))
-    return (Tree("pex", "pex", made_from, partial(_make, house, interpreter, entry)),)
+    return (Tree("pex", "pex", made_from, partial(_make, house, interpreter, cache, entry)),)
 
 
 def _entry(recipe: Recipe) -> tuple[str, ...]:
@@ -37,8 +37,8 @@ def _entry(recipe: Recipe) -> tuple[str, ...]:
     return ("--script", recipe.env.script) if recipe.env.script else ()
 
 
-def _make(house: Wheelhouse, interpreter: Interpreter, entry: tuple[str, ...], root: Path) -> None:
-    refuse_conflicts(house, interpreter)
+def _make(house: Wheelhouse, interpreter: Interpreter, cache: Path | None, entry: tuple[str, ...], root: Path) -> None:
+    refuse_conflicts(house, interpreter, cache)
     with TemporaryDirectory(prefix="build-release-pex-") as name:
         private = Path(name)
         env = build_environment(private, EARLIEST, {"PEX_ROOT": str(private / "root"), "PEX_IGNORE_RCFILES": "1"})

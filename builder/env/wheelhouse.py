@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 REQUIREMENTS = "requirements.txt"  # every wheel of the application by name, version and hash; pip's own is not among them unless it is locked
 
 
-def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter) -> tuple[Tree, ...]:
+def trees(recipe: Recipe, house: Wheelhouse, interpreter: Interpreter, cache: Path | None = None) -> tuple[Tree, ...]:
     """The tree ``wheelhouse``."""
     made_from = keys.key("wheelhouse", keys.wheels(house), interpreter.identity, tools=("virtualenv",))
-    return (Tree("wheelhouse", "wheelhouse", made_from, partial(_make, house, interpreter)),)
+    return (Tree("wheelhouse", "wheelhouse", made_from, partial(_make, house, interpreter, cache)),)
 
 
-def _make(house: Wheelhouse, interpreter: Interpreter, root: Path) -> None:
-    refuse_conflicts(house, interpreter)
+def _make(house: Wheelhouse, interpreter: Interpreter, cache: Path | None, root: Path) -> None:
+    refuse_conflicts(house, interpreter, cache)
     folder = root / "wheelhouse"
     folder.mkdir()
     for wheel in house.wheels:
