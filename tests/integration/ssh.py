@@ -83,5 +83,5 @@ class Operator:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What makes ssh's files those of this operator."""
-        return {"HOME": str(self.ssh.parent), "SSH_AUTH_SOCK": ""}
+        """What makes ssh's files, and all that is temporary, those of this operator."""
+        return {"HOME": str(self.ssh.parent), "TMPDIR": str(self.ssh.parent), "SSH_AUTH_SOCK": ""}

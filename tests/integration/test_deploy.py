@@ -128,7 +128,9 @@ def test_bare_hosts_then_only_what_changed(fleet: Fleet) -> None:
     said = fleet.ask(two.path, "web1", "web2")
     assert all(each["installer"]["already"] and each["left_out"] == 3 for each in said["hosts"])
 
-    done = fleet.deploy(two.path, "web1", "web2")
+    assert "nobody has signed" in fleet.deploy(two.path, "web1").stderr
+    done = fleet.deploy(two.path, "web1", "web2", "--expect-sha256", two.sha256)
+    assert "nobody has signed" not in done.stderr
     assert done.stdout.startswith(f"shop 1.1 ({two.id}) is on 2 hosts\n")
     assert re.search(rf"web1 +{two.id} +{two.id} +.* kB +2\.. MB +\d+\.\d  was live already", done.stdout)
     done = fleet.deploy(one.path, "web1", "--no-activate", "--whole")
@@ -137,6 +139,7 @@ def test_bare_hosts_then_only_what_changed(fleet: Fleet) -> None:
         assert current(host) == two.id
         assert leftovers(host) == ""
         host.run(INSTALLER, "verify")
+    assert not list((fleet.work / "home").glob("build-release*"))
 
 
 def test_the_first_that_fails_is_the_last(fleet: Fleet) -> None:
