@@ -64,7 +64,7 @@ def notices(mutant: Mutant, package: Path) -> Iterator[str]:
     if mutant.part == "power":
         yield from power.catches(package / "builder/install_release")
         return
-    with pool(2, package) as workers:  # each mutant needs new ones, and most are noticed soon
+    with pool(2, package, leases=mutant.part == "traps") as workers:  # each mutant needs new ones, and most are noticed soon
         for name in mutant.where:
             yield from _traps(workers, name) if mutant.part == "traps" else _faults(workers, mutant, name)
 

@@ -93,9 +93,14 @@ def _answer(process: subprocess.Popen[str], job: Job) -> Any:
     return json.loads(line)
 
 
+_WITHOUT_LOCKS = 'mount --bind "$1" /proc/locks && shift && exec "$@"'
+"""Each look at that file waits for all processors, some 10 ms on a busy machine, twice in each run that prunes. What holds a lease stands there."""
+
+
 @contextmanager
-def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool]:
-    """Workers, ended and cleaned away in the end. ``package``: a directory that holds another ``builder``, to be tried instead of this one's."""
+def pool(count: int | None = None, package: Path | None = None, *, leases: bool = False) -> Iterator[Pool]:
+    """Workers, ended and cleaned away in the end. ``package``: a directory that holds another ``builder``, to be tried instead of this one's.
+    ``leases``: what they try holds leases, which the installer shall see."""
     here = Path(__file__).parents[2]
     memory = Path("/dev/shm")
     library, _ = shim.compiled("shim.c"), shim.compiled("standin.c")  # before there are workers, who find it in their environment
@@ -103,6 +108,8 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
         top = Path(tempfile.mkdtemp(prefix="faults-", dir=memory if os.access(memory, os.W_OK) else None))
         stack.callback(shutil.rmtree, top, ignore_errors=True)
         top.chmod(0o755)
+        no_locks = top / "locks"
+        no_locks.touch()
         processes = []
         for number in range(count or 2 * len(os.sched_getaffinity(0))):
             told = top / f"control-{number}"
@@ -116,7 +123,8 @@ def pool(count: int | None = None, package: Path | None = None) -> Iterator[Pool
                 "MALLOC_MMAP_THRESHOLD_": "1000000000",  # what is given back to the system costs each fork a page fault
                 "MALLOC_TRIM_THRESHOLD_": "1000000000",
             }
-            words = [*alone(), sys.executable, "-m", "tests.faults.worker", str(top / f"world-{number}")]
+            before = [*alone(), "sh", "-c", _WITHOUT_LOCKS, "sh", str(no_locks)] if alone() and not leases else [*alone()]
+            words = [*before, sys.executable, "-m", "tests.faults.worker", str(top / f"world-{number}")]
             process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=package or here)
             stack.callback(_end, process)
             processes.append(process)

@@ -19,7 +19,7 @@ from .world import Done, World
 
 def campaign(bounded: bool, report: Report) -> None:
     """All of it takes seconds."""
-    with pool(1) as workers:
+    with pool(1, leases=True) as workers:
         for (_, name), answer in workers.each(("trap", name) for name in ALL):
             report.count("traps", answer["points"])
             for each in answer["wrong"]:
