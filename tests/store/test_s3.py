@@ -234,13 +234,15 @@ def test_addressing_styles(bucket: str, style: str) -> None:
     assert store.get("a", 1) == b"1"
 
 
-def test_a_prefix_may_be_called_anything(bucket: str, tmp_path: Path) -> None:
+def test_a_prefix_may_be_called_anything(bucket: str, server: Server, tmp_path: Path) -> None:
     """Blanks, percent signs, what urls and queries use, letters of other scripts: written, copied from, listed, read, removed."""
     url = f"{bucket}/a b/%41+c&d=é#;:~'/ж"
     one = release(tmp_path, wheels=LARGE)
     two = release(tmp_path, source="two", time=1763992672, wheels=Wheels({**LARGE.of, "w11": ("other", 500_000)}))
     do_push(url, one.path, "staging")
     assert do_push(url, two.path).copied > 55 * MIB
+    prefix = url.removeprefix(f"s3://{BUCKET}/")
+    assert len(server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/shop/releases/{two.id}/")["Contents"]) == 4
     assert do_pull(url, tmp_path / "out").sha256 == two.sha256
     assert not catalog.verify(open_store(url), (), nothing)[1]
     later = datetime.now(UTC) + timedelta(days=60)
