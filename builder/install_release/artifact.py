@@ -16,7 +16,6 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from . import manifest as contract
 from . import table as tables
@@ -24,6 +23,7 @@ from .crc import crc32_combine
 from .errors import ArtifactError, Problem
 from .manifest import Layer, Manifest, Range
 from .table import Line, Segment
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .donors import Lender

@@ -13,10 +13,10 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from . import interrupts
 from .records import NamedTuple
+from .typed import TYPE_CHECKING
 from .who import account
 
 if TYPE_CHECKING:

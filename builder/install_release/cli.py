@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__, errors, history, interrupts, overlay, plan, release, stage, trust, verify
 from .artifact import MAX_SIGNATURE_BYTES, Artifact, open_artifact
@@ -19,6 +18,7 @@ from .host import Host
 from .records import as_dict
 from .release import Order, Outcome
 from .trust import Trust
+from .typed import TYPE_CHECKING, Any, NoReturn
 from .who import me
 
 if TYPE_CHECKING:

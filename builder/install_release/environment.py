@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from . import child, durable, host, inventory, kept, pin, prune
 from . import manifest as contract
@@ -22,6 +21,7 @@ from .interpreter import Interpreter
 from .manifest import ENV_LAYERS, Layer, Manifest, canonical
 from .records import NamedTuple, as_dict
 from .table import Entry
+from .typed import Any
 from .unpack import Destination, unpack
 
 FORMAT = 1

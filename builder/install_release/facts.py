@@ -6,13 +6,13 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from . import bin_run, environment, host, interpreter
 from .errors import DamagedError, Problem
 from .interpreter import Search
 from .manifest import Manifest
 from .records import NamedTuple
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .donors import Lender

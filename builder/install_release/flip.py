@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import durable, history, interrupts, journal, launcher, overlay, serving
 from .errors import DegradedError, InstallError, Problem, RolledBackError
@@ -22,6 +21,7 @@ from .manifest import Hook
 from .overlay import Change
 from .records import NamedTuple
 from .serving import Side
+from .typed import TYPE_CHECKING, Any, NoReturn
 from .version import older
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from . import donors, environment, installer, interpreter
 from .errors import InstallError
 from .host import BIN, CURRENT, Host
 from .manifest import Layer
 from .records import NamedTuple
+from .typed import Any
 
 FORMAT = 1
 _MOST_INSTALLER = 16 << 20

@@ -9,16 +9,19 @@ A last line without its line feed was torn by a power cut before anybody was tol
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timezone
-from typing import Any
 
 from . import durable
 from .errors import DamagedError, Problem
 from .host import HISTORY, REVISIONS, STATE, Host
 from .manifest import canonical
 from .records import NamedTuple
+from .typed import TYPE_CHECKING, Any
 from .who import printable
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Event = dict[str, Any]  # time, event, id, version, who, why, tx, and what an event has beside them
 _MAX_BYTES = 64 << 20
@@ -40,7 +43,7 @@ class Past(NamedTuple):
     state: str = "staged"
     installed: Fact | None = None
     active: Fact | None = None
-    seconds: int = 0  # of having been live, up to the last time it ceased to be
+    spans: tuple[tuple[str, str], ...] = ()  # from when to when it was live, each time that it ceased to be
     pinned: bool = False
     note: str = ""
     order: int = -1
@@ -50,6 +53,11 @@ class Past(NamedTuple):
     safe_to: str = ""  # the oldest version that can run with such data; "" for any
     health: str = ""  # what its health check saw last, when that was good
     signed: tuple[tuple[str, ...], ...] = ()  # since it is here: sha256 of release.json, and by whom (``trust.By``)
+
+    @property
+    def seconds(self) -> int:
+        """Of having been live, up to the last time it ceased to be."""
+        return sum(seconds_between(start, end) for start, end in self.spans)
 
 
 class History(NamedTuple):
@@ -74,13 +82,13 @@ class History(NamedTuple):
 
 def now() -> str:
     """The time for an event."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def seconds_between(start: str, end: str) -> int:
     """Whole seconds from one event's time to another's; 0 when a clock went backwards or says nonsense."""
     try:
-        return max(0, int((_time(end) - _time(start)).total_seconds()))
+        return max(0, int((_moment(end) - _moment(start)).total_seconds()))
     except ValueError:
         return 0
 
@@ -154,7 +162,7 @@ def fold(events: Iterable[Event]) -> History:
         elif kind == "activated":
             if line and line[-1] != release:
                 left = releases[line[-1]]
-                releases[line[-1]] = left._replace(seconds=left.seconds + seconds_between(since, event["time"]))
+                releases[line[-1]] = left._replace(spans=(*left.spans, (since, event["time"])))
             if not line or line[-1] != release:
                 since = event["time"]
             line = _extend(line, release, back=event.get("how") == "rollback")
@@ -207,5 +215,7 @@ def _again(fact: Fact | None, event: Event) -> Fact:
     return Fact(event["time"], str(event.get("who", "?")), (fact.count if fact else 0) + 1)
 
 
-def _time(text: str) -> datetime:
+def _moment(text: str) -> datetime:
+    from datetime import datetime  # only now: each start would pay for it
+
     return datetime.fromisoformat(text[:-1] + "+00:00")

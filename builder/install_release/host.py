@@ -16,14 +16,13 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
-from typing import Any
 
 from . import durable
 from . import manifest as contract
 from .errors import BusyError, DamagedError, InstallError, Problem, RefusedError
 from .manifest import RELEASE_ID, Manifest
 from .records import NamedTuple
+from .typed import Any
 
 RELEASES, ENVS, SHARED, BIN, STATE = "releases", "envs", "shared", "bin", ".install"
 STAGING, ENV_TABLES = f"{STATE}/staging", f"{STATE}/envs"
@@ -234,7 +233,7 @@ class Host:
             raise _not_ours(f"{self.path(STATE, LOCK)} can't be opened for writing: {error.strerror}.") from None
         try:
             _acquire(file, self.root, deadline)
-            since = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             holder = json.dumps({"pid": os.getpid(), "command": command, "since": since}).encode() + b"\n"
             with suppress(OSError):  # on a full disk the lock still locks: it only can't say for whom
                 os.ftruncate(file, 0)

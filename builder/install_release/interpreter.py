@@ -11,12 +11,12 @@ import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from .child import run, scrubbed
 from .errors import Problem
 from .manifest import Target
 from .records import NamedTuple
+from .typed import Any
 
 PROBE_SECONDS = 20.0
 # $HOME, not "~": where it is not set, that would be asked of name services, through a socket.

@@ -6,11 +6,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from . import durable
 from .records import NamedTuple
 from .table import Entry
+from .typed import Any
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "dir": ("path", "type", "mode"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from . import durable
 from .errors import DamagedError, Problem
@@ -17,6 +16,7 @@ from .host import JOURNAL, STATE, Host
 from .manifest import canonical
 from .overlay.change import Change
 from .records import NamedTuple, as_dict
+from .typed import Any
 
 STATES = ("idle", "prepared", "switching", "committed")
 

@@ -10,10 +10,10 @@ import functools
 import hashlib
 import json
 import re
+import sys
+import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, get_type_hints
 
 from .declared import MOST
 from .declared import Conflict as Conflict
@@ -26,6 +26,7 @@ from .errors import ArtifactError, Problem
 from .records import NamedTuple, as_dict
 from .spelling import NAME, VERSION
 from .spelling import safe_relative as safe_relative
+from .typed import Any
 
 FORMAT = 1
 MAX_BYTES = 1 << 20  # of a manifest: as objects of Python, nobody having signed it yet, it takes thirty times as much
@@ -169,7 +170,7 @@ def to_bytes(manifest: Manifest) -> bytes:
 
 def release_id(commit_time: int, manifest_bytes: bytes) -> str:
     """``<commit time, UTC, 14 digits>-<12 hex of the manifest's sha256>``: derived from the manifest, never stored in it."""
-    stamp = datetime.fromtimestamp(commit_time, timezone.utc).strftime("%Y%m%d%H%M%S")
+    stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(commit_time))
     return f"{stamp}-{hashlib.sha256(manifest_bytes).hexdigest()[:12]}"
 
 
@@ -226,7 +227,18 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-_hints = functools.cache(get_type_hints)  # of a class: asked for each layer
+@functools.cache
+def _types(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """Of each field of ``kind`` the type, and whether the field holds a tuple of that: annotations are ``X`` or ``tuple[X, ...]``.
+
+    (``typing.get_type_hints`` takes as long as the rest of reading a manifest.)
+    """
+    known = {"str": str, "bool": bool, "int": int, **vars(sys.modules[kind.__module__])}
+    found = {}
+    for field, text in kind.__annotations__.items():
+        inner = text.removeprefix("tuple[").removesuffix(", ...]")
+        found[field] = known[inner], inner != text
+    return found
 
 
 def _build(kind: Any, value: Any, where: str, problems: list[Problem]) -> Any:
@@ -236,35 +248,34 @@ def _build(kind: Any, value: Any, where: str, problems: list[Problem]) -> Any:
         return None
     if len(problems) >= MAX_PROBLEMS:
         return None
-    hints, before, made = _hints(kind), len(problems), {}
+    types, before, made = _types(kind), len(problems), []
     for key in sorted(set(value) - set(kind._fields))[:MAX_PROBLEMS]:
         problems.append(Problem(_join(where, key), "is unknown"))
     for key in kind._fields:
         if key in value:
-            made[key] = _convert(hints[key], value[key], _join(where, key), problems)
+            made.append(_convert(*types[key], value[key], _join(where, key), problems))
         else:
             problems.append(Problem(_join(where, key), "is missing"))
-    return kind(**made) if len(problems) == before else None
+    return kind(*made) if len(problems) == before else None
 
 
-def _convert(hint: Any, value: Any, where: str, problems: list[Problem]) -> Any:
-    inner = getattr(hint, "__args__", None)
-    if inner:  # tuple[X, ...] is the only generic here
+def _convert(kind: Any, many: bool, value: Any, where: str, problems: list[Problem]) -> Any:
+    if many:
         if not isinstance(value, list):
             problems.append(Problem(where, "must be a list"))
             return ()
-        most = MAX_LAYERS if inner[0] is Layer else MOST
+        most = MAX_LAYERS if kind is Layer else MOST
         if len(value) > most:
             problems.append(Problem(where, f"holds more than {most}"))
             return ()
-        return tuple(_convert(inner[0], item, f"{where}[{i}]", problems) for i, item in enumerate(value))
-    if hint in (str, bool, int):
-        if type(value) is not hint:
-            problems.append(Problem(where, f"must be {_WORDS[hint]}"))
-        elif hint is int and not 0 <= value < 1 << 53:
+        return tuple(_convert(kind, False, item, f"{where}[{i}]", problems) for i, item in enumerate(value))
+    if kind in _WORDS:
+        if type(value) is not kind:
+            problems.append(Problem(where, f"must be {_WORDS[kind]}"))
+        elif kind is int and not 0 <= value < 1 << 53:
             problems.append(Problem(where, "must be between 0 and 2^53"))
         return value
-    return _build(hint, value, where, problems)
+    return _build(kind, value, where, problems)
 
 
 _WORDS: Mapping[Any, str] = {str: "a string", bool: "true or false", int: "a whole number"}

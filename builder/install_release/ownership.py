@@ -6,10 +6,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from typing import NoReturn
 
 from .errors import Problem, RefusedError
 from .facts import trusted
+from .typed import NoReturn
 
 _MAX_LINKS = 40
 

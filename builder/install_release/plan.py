@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from . import preflight
 from .errors import Problem, told
@@ -13,6 +12,7 @@ from .manifest import ENV_LAYERS, Health, Hook, Layer, Manifest
 from .overlay import Verdict
 from .records import NamedTuple, as_dict
 from .trust import By, Trust
+from .typed import Any
 from .version import older
 
 

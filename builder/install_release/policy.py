@@ -12,7 +12,6 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from difflib import get_close_matches
-from typing import Any
 
 from . import ownership
 from .artifact import MAX_SIGNATURES
@@ -21,6 +20,7 @@ from .errors import Problem, RefusedError
 from .floor import Floor
 from .manifest import Manifest
 from .records import NamedTuple
+from .typed import Any
 from .who import printable
 
 MAX_BYTES = 1 << 20

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+
+from .typed import TYPE_CHECKING, Any
+
+__all__ = ["ManyTuple", "NamedTuple", "as_dict"]
 
 if TYPE_CHECKING:
-    from typing import NamedTuple as NamedTuple
+    from typing import NamedTuple
+    from typing import NamedTuple as ManyTuple
 else:
 
     class _Kind(type):
@@ -22,7 +27,7 @@ else:
     class NamedTuple(tuple, metaclass=_Kind):
         """``typing.NamedTuple``, made in a tenth of the time: that one writes and compiles each kind anew, which took a tenth of a small install.
 
-        One record takes longer to make, though: what there are thousands of (``table.Entry``) uses the other.
+        One record takes longer to make, though: what there are thousands of (``table.Entry``) is a ``ManyTuple``.
         """
 
         def __new__(cls, *values, **named):
@@ -46,6 +51,18 @@ else:
 
         def __repr__(self):
             return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in zip(self._fields, self))})"
+
+    class _ManyKind(type):
+        def __new__(mcs, name, bases, space):
+            if not bases:
+                return super().__new__(mcs, name, bases, space)
+            fields = tuple(space.get("__annotations__") or getattr(super().__new__(mcs, name, (), dict(space)), "__annotations__", ()))
+            made = namedtuple(name, fields, defaults=[space[field] for field in fields if field in space], module=space["__module__"])
+            made.__doc__ = space.get("__doc__")
+            return made
+
+    class ManyTuple(metaclass=_ManyKind):
+        """``typing.NamedTuple`` for records without methods: nothing makes a record faster, but to make such a kind takes long."""
 
 
 def as_dict(record: Any) -> dict[str, Any]:

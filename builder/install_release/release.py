@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
 
 from . import (
     durable,
@@ -46,6 +45,7 @@ from .recover import Recovered
 from .serving import Side
 from .stage import Staging
 from .trust import By, Judgement, Trust
+from .typed import TYPE_CHECKING, Any
 from .version import older
 
 if TYPE_CHECKING:

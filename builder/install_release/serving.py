@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from . import overlay
 from .errors import DamagedError, InstallError, Problem, RolledBackError
@@ -14,6 +13,7 @@ from .host import RELEASES, Host
 from .manifest import Manifest
 from .overlay import Change, Wanted
 from .records import NamedTuple
+from .typed import TYPE_CHECKING
 from .who import account
 
 if TYPE_CHECKING:  # most releases have none, and each start would pay for all kinds of them

@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from . import manifest as contract
 from . import thin
@@ -18,6 +17,7 @@ from .errors import ArtifactError, Problem
 from .host import STAGING, Host
 from .manifest import Manifest
 from .records import NamedTuple
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .donors import Lender

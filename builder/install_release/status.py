@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from . import history, recover, trust
 from .errors import DamagedError, InstallError
@@ -15,6 +14,7 @@ from .processes import Process, running
 from .prune import environment_users
 from .records import NamedTuple, as_dict
 from .trust import By, Standing
+from .typed import Any
 
 _NOTE = 120  # letters of why a release is bad that fit beside it; log tells the rest
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Union
 
 from .errors import ArtifactError, Problem
 from .manifest import MAX_SEGMENT_BYTES, safe_relative
+from .records import ManyTuple
+from .typed import TYPE_CHECKING, Any
 
 MODES = {"dir": ("755",), "file": ("644", "755"), "link": ("777",)}
 
 
-class Segment(NamedTuple):
+class Segment(ManyTuple):
     """``bytes`` compressed, ``size`` inflated, ``sha256`` of the compressed bytes. ``number`` counts from 0 within the layer."""
 
     number: int
@@ -26,7 +27,7 @@ class Segment(NamedTuple):
     sha256: str
 
 
-class Entry(NamedTuple):
+class Entry(ManyTuple):
     """One path of a layer, relative to ``release/``.
 
     A file's ``size`` bytes begin at ``offset`` of the inflated segment ``segment``; a file that is larger than what is left
@@ -43,7 +44,12 @@ class Entry(NamedTuple):
     target: str = ""
 
 
-Line = Union[Segment, Entry]
+if TYPE_CHECKING:
+    from typing import Union
+
+    Line = Union[Segment, Entry]
+else:
+    Line = (Segment, Entry)
 MAX_SEGMENTS = 1 << 16  # of one layer
 MAX_OTHERS = 1 << 17  # directories and links of one layer
 _HEADER = 512  # bytes that an entry takes at least of what its segments inflate to

@@ -5,12 +5,11 @@ It is not signed: all that it may say follows from the manifest, but for a choic
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import manifest as contract
 from .errors import ArtifactError, Problem
 from .manifest import Manifest, Tail, canonical
 from .records import NamedTuple
+from .typed import Any
 
 MAX_BYTES = 512 << 10  # 4 096 digests and a little
 NEVER = ("etc",)  # kinds of layer that are never left out: a host keeps what it made of them with its own values

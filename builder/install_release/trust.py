@@ -10,13 +10,13 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from .errors import DamagedError, Problem, RefusedError
 from .history import History
 from .host import RELEASE_JSON, RELEASES, Host
 from .manifest import Manifest
 from .records import NamedTuple
+from .typed import TYPE_CHECKING, Any
 from .who import account
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from . import workers
 from .artifact import Artifact, lacking
@@ -23,6 +22,7 @@ from .manifest import Layer
 from .records import NamedTuple
 from .segments import Reader
 from .table import Entry, Segment
+from .typed import Any
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FICLONE = 0x40049409  # ioctl_ficlone(2)

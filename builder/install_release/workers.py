@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Callable
 
 from . import interrupts
 from .errors import ArtifactError, Problem, RolledBackError
+from .typed import Any
 
 MOST_JOBS = 256  # a job is one byte in a pipe, which holds them all
 

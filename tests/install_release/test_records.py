@@ -8,7 +8,7 @@ import typing
 
 import pytest
 
-from builder.install_release.records import NamedTuple, as_dict
+from builder.install_release.records import ManyTuple, NamedTuple, as_dict
 
 
 class Ours(NamedTuple):
@@ -19,6 +19,13 @@ class Ours(NamedTuple):
     @property
     def twice(self) -> int:
         return 2 * self.size
+
+
+class OneOfMany(ManyTuple):
+    """Documented."""
+
+    name: str
+    size: int = 0
 
 
 class Theirs(typing.NamedTuple):
@@ -69,3 +76,14 @@ def test_a_record_keeps_its_kind() -> None:
         assert type(again) is Ours
         assert again == record
         assert again.twice == 2
+
+
+def test_a_record_of_which_there_are_many_is_one_of_the_standard_library() -> None:
+    """Its values, changes, pickles and words are theirs; what does not fit is an error."""
+    record = OneOfMany("a")
+    assert (tuple(record), record.name, record.size, OneOfMany._fields) == (("a", 0), "a", 0, ("name", "size"))
+    assert repr(record._replace(size=1)) == "OneOfMany(name='a', size=1)"
+    assert type(pickle.loads(pickle.dumps(record))) is OneOfMany
+    assert OneOfMany.__doc__ == "Documented."
+    with pytest.raises(TypeError):
+        OneOfMany("a", 1, 2)  # type: ignore[call-arg]

@@ -16,7 +16,10 @@ from .policies import Authority, authority
 from .roots import REPOSITORY, artifact
 
 __all__ = ["authority"]
-SLOW = {"asyncio", "concurrent", "dataclasses", "email", "http", "inspect", "multiprocessing", "pprint", "tarfile", "urllib", "zipfile"}
+SLOW = {
+    *("asyncio", "concurrent", "dataclasses", "datetime", "email", "http", "inspect", "multiprocessing", "pprint", "tarfile", "typing", "urllib"),
+    "zipfile",
+}
 """Each takes milliseconds to load, and an installation of what is already here takes some tens of them."""
 
 LOADED = """

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from ..host import BLOBS, LEDGER, STATE, Host
 from ..manifest import Conflict, Manifest
+from ..typed import TYPE_CHECKING
 from .change import Change, Content, OverlayError, Proposal, Rendered, Verdict, Wanted
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def laid(changes: Iterable[Change]) -> frozenset[str]:
 
 def set_aside(changes: Sequence[Change]) -> tuple[str, ...]:
     """What is put beside files by these changes, in words for the log."""
+    if not changes:
+        return ()
     from . import aside
 
     new = [change for change in changes if change.beside and change.new is not None and change.old != change.new]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..errors import InstallError, Problem
 from ..records import NamedTuple, as_dict
+from ..typed import Any
 
 
 class Content(NamedTuple):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .. import durable
 from ..errors import DamagedError, Problem
@@ -16,6 +15,7 @@ from ..host import LEDGER, STATE, Host
 from ..manifest import canonical
 from ..records import NamedTuple, as_dict
 from ..seal import seal, unseal
+from ..typed import Any
 from .change import Content, content_from_json
 
 _FORMAT = 1

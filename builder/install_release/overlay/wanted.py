@@ -10,9 +10,7 @@ from ..errors import DamagedError, Problem
 from ..host import RELEASES, Host
 from ..table import Entry
 from ..unpack import groups
-from . import values
 from .change import Rendered, Wanted
-from .render import MOST, render
 
 _MOST_IN_ALL = 8 << 20  # bytes: a configuration, held in memory, more than once
 _MOST_BESIDE = 4 << 20  # bytes of headers and padding in one run of segments
@@ -23,6 +21,9 @@ def rendered(artifact: Artifact, root: str) -> Wanted:
     layers = [layer for layer in artifact.manifest.layers if layer.kind == "etc"]
     if not layers:
         return Wanted()
+    from . import values  # only now, and here: most releases have no etc/
+    from .render import MOST, render
+
     problems: list[Problem] = []
     known, wrong = values.read(os.path.realpath(root), artifact.manifest.name)
     files: dict[str, Rendered] = {}
