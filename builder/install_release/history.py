@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 
 from . import durable
 from .errors import DamagedError, Problem
@@ -95,7 +96,25 @@ def seconds_between(start: str, end: str) -> int:
 
 def read(host: Host) -> list[Event]:
     """All events, oldest first. Raises ``DamagedError`` when a whole line is no event."""
-    data = host.read(STATE, HISTORY, most=_MAX_BYTES) or b""
+    return list(_parsed(_written(host), host.path(STATE, HISTORY)))
+
+
+def past(host: Host) -> History:
+    """What all events add up to. Raises ``DamagedError`` when a whole line is no event."""
+    return _past(_written(host), host.path(STATE, HISTORY))
+
+
+def _written(host: Host) -> bytes:
+    return host.read(STATE, HISTORY, most=_MAX_BYTES) or b""
+
+
+@lru_cache(maxsize=1)  # one command asks five times: it looks each time what is written, and reads that once
+def _past(data: bytes, where: str) -> History:
+    return fold(_parsed(data, where))
+
+
+@lru_cache(maxsize=1)
+def _parsed(data: bytes, where: str) -> tuple[Event, ...]:
     events = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
@@ -103,10 +122,10 @@ def read(host: Host) -> list[Event]:
         except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict) or not all(isinstance(event.get(key), str) for key in ("time", "event", "id")):
-            what = f"{host.path(STATE, HISTORY)}, line {number}, is no event."
+            what = f"{where}, line {number}, is no event."
             raise DamagedError("the history is damaged", [Problem("history", what, "Nothing was changed. Take that line away, or mend it.")])
         events.append(event)
-    return events
+    return tuple(events)
 
 
 def append(host: Host, events: Iterable[Event]) -> None:

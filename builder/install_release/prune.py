@@ -112,7 +112,7 @@ def gather(host: Host, current: str, keep: int | None = None) -> Facts:
     """The facts for ``reasons``. Processes are looked for only when something would go: that takes a while on a busy host."""
     if keep is None:
         keep = host.manifest(current).keep_releases
-    past = history.fold(history.read(host))
+    past = history.past(host)
     facts = Facts(past, tuple(host.releases()), current, host.pointer(PREVIOUS).id, frozenset(), keep)
     return facts if set(facts.present) <= set(reasons(facts)) else facts._replace(used=_used(host, facts.present))
 

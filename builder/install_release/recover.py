@@ -68,7 +68,7 @@ def recover(host: Host, say: Callable[[str], None] = lambda line: None, *, boot:
 
 def mend(host: Host, who: str, say: Callable[[str], None]) -> Recovered:
     """Try once more what the last way back could not do: let what runs follow, and ask whether it is well."""
-    event = history.fold(history.read(host)).degraded
+    event = history.past(host).degraded
     if event is None:
         return Recovered((), ())
     live = serving.side(host, host.current() or "")

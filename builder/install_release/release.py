@@ -658,7 +658,7 @@ def _manifest(host: Host, release: str) -> Manifest | None:
 
 
 def _past(host: Host) -> History:
-    return history.fold(history.read(host))
+    return history.past(host)
 
 
 def _outcome(

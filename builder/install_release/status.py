@@ -54,7 +54,7 @@ class Status(NamedTuple):
 def gather(host: Host) -> Status:
     """Look at a root. Raises ``DamagedError`` when the history can't be read, ``PermissionError`` when this user may not see it."""
     now = history.now()
-    past = history.fold(history.read(host))
+    past = history.past(host)
     pointer, problems = host.pointer(CURRENT), []
     current = pointer.id if pointer.kind == "release" else ""
     if pointer.kind not in ("release", "absent"):

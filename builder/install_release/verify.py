@@ -70,7 +70,7 @@ def _release(host: Host, release: str) -> tuple[dict[str, Entry], list[Differenc
     differences = []
     data = host.read(RELEASES, release, INSTALL_JSON) or b""
     digest = hashlib.sha256(data).hexdigest()
-    recorded = history.fold(history.read(host)).of(release).record
+    recorded = history.past(host).of(release).record
     if recorded and recorded != digest:
         differences.append(Difference(f"{RELEASES}/{release}/{INSTALL_JSON}", "edited", "its digest is not the one in the history"))
     if not _there(python):

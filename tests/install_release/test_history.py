@@ -98,6 +98,22 @@ def test_a_torn_last_line_is_ignored_and_replaced(tmp_path: Path) -> None:
     assert len((tmp_path / "revisions.log").read_text().splitlines()) == 2
 
 
+def test_what_is_written_between_two_looks_is_seen(tmp_path: Path) -> None:
+    """Whoever wrote it; and damage too."""
+    first, second = told("installed A, activated A")
+    with Host.create(str(tmp_path)) as host:
+        assert history.past(host) == history.History()
+        history.append(host, [first])
+        assert history.past(host) == history.past(host) == history.fold([first])
+        with Host(str(tmp_path)) as other:
+            history.append(other, [second])
+        assert history.past(host) == history.fold([first, second])
+        with (tmp_path / ".install/history.jsonl").open("ab") as file:
+            file.write(b"{}\n")
+        with pytest.raises(DamagedError):
+            history.past(host)
+
+
 @pytest.mark.parametrize("line", [b"{}\n", b"[]\n", b"\n", b"\0\0\0\n", b'{"event":1,"id":"A","time":""}\n'])
 def test_a_whole_line_that_is_no_event_is_damage(tmp_path: Path, line: bytes) -> None:
     """It is named by its number."""
