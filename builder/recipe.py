@@ -6,7 +6,6 @@ recipes/example.toml describes every key; a test holds the two together.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import shlex
 import sys
@@ -582,6 +581,8 @@ def _contradictions(recipe: Recipe) -> Iterator[Problem]:
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """The one of ``choices`` that looks most like ``word``, as a question; "" when none does."""
+    import difflib  # for a mistake alone
+
     close = difflib.get_close_matches(word, list(choices), 1, 0.5)
     return f'Did you mean "{close[0]}"?' if close else ""
 

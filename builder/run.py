@@ -13,17 +13,19 @@ import re
 import selectors
 import shlex
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from .errors import BuildError, Problem, UsageError
 from .frozen import frozen
+
+if TYPE_CHECKING:
+    import socket
 
 EARLIEST = 315532800  # 1980-01-01, in seconds: zip files can't say an earlier time
 MAX_DATA_BYTES = 1 << 30  # of standard output that is data
@@ -130,6 +132,8 @@ def connection(argv: Sequence[str], error: type[BuildError]) -> Iterator[socket.
 
     It hears no Ctrl-C; when the block is left it reads to the end of what was sent, and has two seconds for that.
     """
+    import socket  # a build has no need of one
+
     ours, its = socket.socketpair()
     with ours:
         with its:

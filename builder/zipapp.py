@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from .cache import load, save
 from .env.bytecode import compile_sources
 from .env.keys import key
+from .install_release.manifest import canonical
 from .target import Interpreter
 
 # -I: neither the environment nor the working directory; -S: no site-packages. The installer needs none of them.
@@ -67,6 +67,8 @@ def installer(compiled: Mapping[str, bytes] | None = None) -> bytes:
 
     ``compiled``: byte code by the name of its source's file.
     """
+    import zipfile  # a build that has it in its cache needs none
+
     members = {"__main__.py": _MAIN}
     members |= {f"install_release/{name}": data for name, data in _sources().items()}
     members |= {f"install_release/{name}c": data for name, data in (compiled or {}).items()}
@@ -82,10 +84,11 @@ def installer(compiled: Mapping[str, bytes] | None = None) -> bytes:
 
 def for_target(interpreter: Interpreter, cache: Path) -> bytes:
     """The installer with byte code for ``interpreter``, made once and kept in ``cache``."""
-    plain = installer()
-    entry = cache / "installers" / key("installer", hashlib.sha256(plain).hexdigest(), interpreter.identity)
+    sources = _sources()
+    made_of = [[name, hashlib.sha256(data).hexdigest()] for name, data in {**sources, "": Path(__file__).read_bytes()}.items()]
+    entry = cache / "installers" / key("installer", hashlib.sha256(canonical(made_of)).hexdigest(), interpreter.identity)
     if (program := load(cache, entry)) is None:
-        compiled = compile_sources(interpreter, _sources(), "unchecked-hash", "install_release/")
+        compiled = compile_sources(interpreter, sources, "unchecked-hash", "install_release/")
         program = installer({_source_of(path): data for path, data in compiled.items()})
         save(entry, program)
     return program

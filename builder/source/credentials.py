@@ -121,10 +121,9 @@ class _Rule:
 
 def _token(expression: bytes) -> Callable[[bytes, int], bool]:
     """Whether ``expression`` matches where the marker begins, and what it matches (its group, when it has one) is no placeholder."""
-    compiled = re.compile(expression)
 
     def found(data: bytes, start: int) -> bool:
-        match = compiled.match(data, start)
+        match = re.compile(expression).match(data, start)  # not before: few trees hold a marker
         return match is not None and _is_random(match[match.lastindex or 0])
 
     return found

@@ -8,7 +8,6 @@ their own git would call a changed file. No hook runs, nobody is asked for a pas
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -38,7 +37,7 @@ _NOT_OURS = re.compile(
     r"|IMPLICIT_WORK_TREE|REPLACE_REF_BASE|ATTR_SOURCE|DEFAULT_HASH|EXTERNAL_DIFF|TRACE.*|\w+_PATHSPECS)|LANG|LANGUAGE|LC_.*"
 )
 _READING = "reading the commit's files"
-_FEW, _MOST_PROCESSES = 100, 8  # a process is started for no fewer objects; all of a commit, for all its size, are read by no more
+_FEW, _MOST_PROCESSES = 200, 8  # a process is started for no fewer objects (if there are more); no more read all of a commit, for all its size
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -160,6 +159,8 @@ def _no_ref(repository: Repository, ref: str, where: str) -> SourceError:
     other = ask(repository, "cat-file", "-t", ref, what=f"looking for {ref}", check=False)
     if other.returncode == 0:
         return SourceError("the ref is no commit", [Problem(where, f"{ref} is a {other.text.strip()}, not a commit.")])
+    import difflib  # for a mistake alone
+
     near = difflib.get_close_matches(ref, names, 3, 0.5) + [name for name in names if name.endswith(f"/{ref}")]
     remedy = f"Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
     shallow = " This is a shallow clone: older commits and other branches are not in it." if repository.shallow else ""
@@ -202,6 +203,8 @@ def list_tree(repository: Repository, commit: str, subdirectory: str, where: str
 def _no_subdirectory(repository: Repository, commit: str, subdirectory: str, where: str) -> SourceError:
     said = ask(repository, "ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", commit, what="listing the commit")
     names = said.text.split("\0")[:-1]
+    import difflib  # for a mistake alone
+
     near = difflib.get_close_matches(subdirectory, names, 1, 0.5)
     if ask(repository, "cat-file", "-t", f"{commit}:{subdirectory}", what="looking for the subdirectory", check=False).text.strip() == "blob":
         return SourceError("the subdirectory is a file", [Problem(where, f"{subdirectory} is no directory in {commit[:12]}.")])
@@ -242,7 +245,8 @@ def read_blobs(repository: Repository, ids: Iterable[str], scratch: Path) -> Ite
     The bytes are hashed on the way: an object that isn't what its name says is a ``SourceError``, after its last piece.
     """
     names = list(ids)
-    size = max(_FEW, len(names) // _MOST_PROCESSES + 1)
+    count = min(max(1, len(names) // _FEW), _MOST_PROCESSES)
+    size = max(1, -(-len(names) // count))
     parts = [names[start : start + size] for start in range(0, len(names), size)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # 60 µs for an object that is not packed: who reads what is there need not wait
         waiting = deque(pool.submit(_ask_for_blobs, repository, part, scratch) for part in parts)

@@ -13,7 +13,6 @@ from packaging.version import InvalidVersion, Version
 from ..errors import Problem, WheelhouseError
 from ..frozen import frozen
 from ..target import wheel_tags
-from .zipped import contradictions
 
 _CHUNK = 1 << 20
 _REPORT = "Lock another version of it, or report it to its authors: not every installer would install the same."
@@ -66,6 +65,8 @@ def read(path: Path) -> Facts:
 
 
 def _insist_on_one_meaning(path: Path) -> None:
+    from .zipped import contradictions  # what is in the cache was looked at before
+
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     found = list(contradictions(memoryview(data)))
