@@ -89,37 +89,36 @@ def run(
     if _ended.is_set():
         raise error(f"{what} failed: interrupted before it began")
     command = (*no_network(), *words) if offline else words
-    with tempfile.TemporaryFile() if input else open(os.devnull, "rb") as stdin:
-        if input:
-            stdin.write(input)
-            stdin.seek(0)
+    with contextlib.ExitStack() as ending:
+        with tempfile.TemporaryFile() if input else open(os.devnull, "rb") as stdin, _uninterrupted():
+            if input:
+                stdin.write(input)
+                stdin.seek(0)
+            try:
+                process = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env=None if env is None else dict(env),
+                    stdin=stdin,
+                    stdout=stdout or subprocess.PIPE,
+                    stderr=subprocess.STDOUT if log else subprocess.PIPE,
+                    start_new_session=True,
+                    umask=0o022,
+                )
+            except OSError as reason:
+                # ENOENT is also what a missing interpreter of a script or a missing working directory says.
+                problem = Problem(words[0], f"{reason.strerror}.", "Install it, or correct its path.")
+                raise error(f"{what} failed: {words[0]} can't be started", [problem]) from None
+            ending.callback(_end, process)
+            _running.add(process)
+        if _ended.is_set():  # while it was started: whoever ended the others has not seen it
+            _terminate(process)
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=None if env is None else dict(env),
-                stdin=stdin,
-                stdout=stdout or subprocess.PIPE,
-                stderr=subprocess.STDOUT if log else subprocess.PIPE,
-                start_new_session=True,
-                umask=0o022,
-            )
-        except OSError as reason:
-            # ENOENT is also what a missing interpreter of a script or a missing working directory says.
-            problem = Problem(words[0], f"{reason.strerror}.", "Install it, or correct its path.")
-            raise error(f"{what} failed: {words[0]} can't be started", [problem]) from None
-    _running.add(process)
-    if _ended.is_set():  # while it was started: whoever ended the others has not seen it
-        _terminate(process)
-    try:
-        outputs = _collect(process, None if timeout is None else time.monotonic() + timeout, MAX_LOG_BYTES if log else None)
-    except subprocess.TimeoutExpired:
-        raise error(f"{what} failed: not done after {timeout:g} seconds", [Problem(_shown(words), "took too long and was ended.")]) from None
-    except OverflowError:
-        raise error(f"{what} failed: more than {MAX_DATA_BYTES} bytes of output", [Problem(_shown(words), "was ended.")]) from None
-    finally:
-        _end(process)
-        _running.discard(process)
+            outputs = _collect(process, None if timeout is None else time.monotonic() + timeout, MAX_LOG_BYTES if log else None)
+        except subprocess.TimeoutExpired:
+            raise error(f"{what} failed: not done after {timeout:g} seconds", [Problem(_shown(words), "took too long and was ended.")]) from None
+        except OverflowError:
+            raise error(f"{what} failed: more than {MAX_DATA_BYTES} bytes of output", [Problem(_shown(words), "was ended.")]) from None
     completed = Completed(words, process.returncode, *outputs)
     if check and completed.returncode != 0:
         raise failure(completed, what, error)
@@ -149,6 +148,25 @@ def connection(argv: Sequence[str], error: type[BuildError]) -> Iterator[socket.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(2)
             _end(process)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals that Python handles wait for the end of the block: one within ``Popen`` would leave a process that nobody knows."""
+    if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
+        yield
+        return
+    waiting: list[int] = []
+    handlers = {number: handler for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 def end_running() -> None:
@@ -264,7 +282,7 @@ def _remaining(process: subprocess.Popen[bytes], deadline: float | None, at_most
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the process group, politely at first, and close the pipes."""
+    """End what is left of the process group, politely at first, and close the pipes. ``end_running`` has no more to do with it."""
     for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 60.0)):
         try:
             os.killpg(process.pid, number)
@@ -277,6 +295,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+    _running.discard(process)
 
 
 @functools.cache
