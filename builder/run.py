@@ -165,8 +165,8 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in waiting:
-            signal.raise_signal(number)
+        for each in waiting:
+            signal.raise_signal(each)
 
 
 def end_running() -> None:
