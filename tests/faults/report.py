@@ -33,6 +33,7 @@ ROWS = (
     Row("hostile", "hostile artifacts x Pythons", 400),
     Row("flips", "bytes flipped, lengths cut", 1),
     Row("fuzz", "inputs made up", 1),
+    Row("signatures", "signature cases", 100),
     Row("races", "installers at once, killed", 1),
     Row("opens", "opens during flips", 1_000_000),
     Row("life", "steps of the state machine", 1),
